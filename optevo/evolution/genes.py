@@ -1,0 +1,155 @@
+"""What one position of a chromosome may hold: its values, a uniform draw, and a mutation that always changes it."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+Value = int | float
+
+
+class Gene(ABC):
+    """One position of a chromosome."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> Value:
+        """A uniform draw from all values."""
+
+    @abstractmethod
+    def mutate(self, value: Value, rng: np.random.Generator) -> Value:
+        """A draw from the REMAINING values (2002.11581, section 3.4); a gene with a single value keeps it."""
+
+
+@dataclass(frozen=True)
+class CategoricalGene(Gene):
+    """An index in `[0, size)` without order. With `size = 2` it is a bit, and mutation flips it.
+
+    Raises:
+        ValueError: `size` is below 1.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size must be at least 1, but is {self.size}.")
+
+    def draw(self, rng: np.random.Generator) -> int:
+        return int(rng.integers(self.size))
+
+    def mutate(self, value: Value, rng: np.random.Generator) -> int:
+        if self.size == 1:
+            return int(value)
+        other = int(rng.integers(self.size - 1))
+        return other + (other >= value)
+
+
+@dataclass(frozen=True)
+class IntegerGene(Gene):
+    """An integer in `{low, low + step, ..., high}`, drawn uniformly in value or, with `log`, in its logarithm.
+
+    Mutation takes a step of either sign whose length is geometric, on average `scale` of the range.
+
+    Raises:
+        ValueError: The range is empty, or `log` goes with `low < 1` or `step != 1`.
+    """
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+    scale: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.low > self.high or self.step < 1:
+            raise ValueError(f"an integer gene needs low <= high and step >= 1, but got {self}.")
+        if self.log and (self.low < 1 or self.step != 1):
+            raise ValueError(f"a logarithmic integer gene needs low >= 1 and step 1, but got {self}.")
+
+    @property
+    def _count(self) -> int:
+        return (self.high - self.low) // self.step + 1
+
+    def draw(self, rng: np.random.Generator) -> int:
+        if self.log:
+            exponent = rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5))
+            return min(max(round(math.exp(exponent)), self.low), self.high)
+        return self.low + self.step * int(rng.integers(self._count))
+
+    def mutate(self, value: Value, rng: np.random.Generator) -> int:
+        if self._count == 1:
+            return int(value)
+        place = (int(value) - self.low) // self.step
+        span = place if self.log else self._count - 1
+        length = int(rng.geometric(1 / max(1.0, self.scale * (span + 1))))
+        moved = _reflect(place + (length if rng.random() < 0.5 else -length), self._count - 1)
+        if moved == place:
+            moved = place + 1 if place == 0 else place - 1
+        return self.low + self.step * moved
+
+
+@dataclass(frozen=True)
+class RealGene(Gene):
+    """A real number in `[low, high]`, on a grid of `step` where given, uniform in its logarithm with `log`.
+
+    Mutation adds a normal deviate of `scale` times the range (of the logarithm, with `log`), reflected at the ends.
+
+    Raises:
+        ValueError: The range is empty or infinite, or `log` goes with `low <= 0` or with a `step`.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+    scale: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not (self.low <= self.high and math.isfinite(self.high - self.low)):
+            raise ValueError(f"a real gene needs finite low <= high, but got {self}.")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError(f"a logarithmic real gene needs low > 0 and no step, but got {self}.")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        if self.step is not None:
+            return self._on_grid(int(rng.integers(self._last + 1)))
+        return self._from_unit(rng.random())
+
+    def mutate(self, value: Value, rng: np.random.Generator) -> float:
+        if self.low == self.high:
+            return float(value)
+        if self.step is not None:
+            steps = IntegerGene(0, self._last, scale=self.scale)
+            return self._on_grid(steps.mutate(round((value - self.low) / self.step), rng))
+        unit = self._to_unit(value) + self.scale * rng.standard_normal()
+        unit %= 2
+        return self._from_unit(min(unit, 2 - unit))
+
+    @property
+    def _last(self) -> int:
+        assert self.step is not None
+        # One part in 10^8 of a step: 0.3 / 0.1 must give 3 grid steps, not 2.
+        return int((self.high - self.low) / self.step + 1e-8)
+
+    def _on_grid(self, place: int) -> float:
+        assert self.step is not None
+        return min(self.low + place * self.step, self.high)
+
+    def _to_unit(self, value: float) -> float:
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def _from_unit(self, unit: float) -> float:
+        if self.log:
+            value = self.low * math.exp(unit * math.log(self.high / self.low))
+        else:
+            value = self.low + unit * (self.high - self.low)
+        return min(max(value, self.low), self.high)
+
+
+def _reflect(place: int, last: int) -> int:
+    """Fold an index back into `[0, last]` as a ball between two walls."""
+    place %= 2 * last
+    return min(place, 2 * last - place)

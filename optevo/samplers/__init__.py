@@ -1,0 +1,18 @@
+"""Genetic samplers for any Optuna study. They need no torch and know no search space but the one they are given."""
+
+from optevo.samplers.base import Brood, BroodMismatchError, Individual, SlotSampler, Standing
+from optevo.samplers.roster import RosterSampler
+from optevo.samplers.roulette_ga import RouletteGASampler
+from optevo.samplers.slots import Claim, claim_of
+
+__all__ = [
+    "Brood",
+    "BroodMismatchError",
+    "Claim",
+    "Individual",
+    "RosterSampler",
+    "RouletteGASampler",
+    "SlotSampler",
+    "Standing",
+    "claim_of",
+]

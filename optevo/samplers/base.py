@@ -1,0 +1,374 @@
+"""What all samplers share: broods are pure functions of the seed and the results, slots say who trains whom."""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from optevo.evolution import generator
+from optevo.samplers import slots
+from optevo.samplers.distributions import Space, decode, gene
+from optevo.samplers.slots import CLAIM, FAILURE, Claim
+
+SETTINGS = "optevo:sampler"
+
+Generation = Sequence[FrozenTrial]
+
+
+class BroodMismatchError(RuntimeError):
+    """Another worker bred another generation from the same results: the versions or settings differ."""
+
+
+@dataclass(frozen=True)
+class Individual:
+    """One slot of a brood. `genome` holds internal representations by name; `parents` are trial numbers."""
+
+    genome: Mapping[str, Any]
+    operator: str
+    parents: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Brood:
+    """A whole generation, bred but not trained; `space` orders and types the genomes."""
+
+    individuals: tuple[Individual, ...]
+    space: Space
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that two workers share exactly when they bred the same generation."""
+        text = json.dumps([[sorted(i.genome.items()), i.operator, list(i.parents)] for i in self.individuals])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The first generation that is not complete: its brood, and its claims by slot."""
+
+    generation: int
+    brood: Brood
+    digest: str
+    claimed: Mapping[int, Sequence[FrozenTrial]]
+    known: Mapping[Any, FrozenTrial]
+
+    def trials_of(self, slot: int) -> Sequence[FrozenTrial]:
+        return self.claimed.get(slot, ())
+
+
+class Standing(Enum):
+    """What a worker that looks for work is told when there is no free slot."""
+
+    WAIT = "others are still training the rest of this generation"
+    DONE = "every generation is complete"
+
+
+class SlotSampler(BaseSampler):
+    """A sampler whose generations are bred whole and filled slot by slot, by any number of workers.
+
+    Args:
+        seed: Of the whole evolution. None takes one from the study's first trial, the same for every worker.
+        generations: Number of generations; None for no end. Later trials are spares.
+        reuse: Whether an individual that is known already is recorded with its known value instead of trained again.
+            The record is a finished trial of its own, beside those that `n_trials` counts.
+
+    A trial that finds no free slot, or was never offered one, is a spare: drawn from (seed, trial number), it never
+    waits and fills no slot.
+    """
+
+    def __init__(self, *, seed: int | None, generations: int | None, reuse: bool) -> None:
+        if seed is not None and seed < 0:
+            raise ValueError(f"seed must not be negative, but is {seed}.")
+        if generations is not None and generations < 1:
+            raise ValueError(f"generations must be at least 1, but is {generations}.")
+        self._seed = seed
+        self._generations = generations
+        self._reuse = reuse
+        # Finished generations never change, so what was computed of them is kept; it could be thrown away at any time.
+        self._history: dict[tuple[BaseStorage, int], list[Generation]] = {}
+        self._broods: dict[tuple[BaseStorage, int, int], Brood] = {}
+        self._checked: set[tuple[BaseStorage, int]] = set()
+
+    # What a sampler of this kind has to say.
+
+    @abstractmethod
+    def brood(self, study: Study, history: Sequence[Generation]) -> Brood:
+        """Breed generation `len(history)`: a pure function of the settings and the canonical trials of `history`."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything the evolution depends on, JSON-safe: a study that was begun with other settings is refused."""
+
+    def identity(self, individual: Individual) -> Any:
+        """What must be equal for two individuals to have the same value; None where that cannot be known."""
+        return None
+
+    def fallback_space(self) -> Space:
+        """The space of trials without a claim."""
+        return {}
+
+    # What a worker asks.
+
+    def next_slot(self, study: Study) -> int | Standing:
+        """The slot that the next trial would claim, or why there is none. Records known individuals on the way."""
+        found = self._find(study)
+        return found if isinstance(found, Standing) else found[1]
+
+    def history(self, study: Study) -> list[Generation]:
+        """The canonical trials of every complete generation, slot by slot."""
+        self._frontier(study)
+        return list(self._history.get(self._key(study), []))
+
+    def frontier(self, study: Study) -> Frontier | None:
+        """The generation that is being trained, or None when all are complete."""
+        return self._frontier(study)
+
+    # Optuna's interface.
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._raise_error_if_multi_objective(study)
+        _record_heartbeat(study._storage, trial._trial_id)
+        self._check_settings(study)
+        claimed = False
+        while not isinstance(found := self._find(study), Standing):
+            frontier, slot = found
+            claim = self._claim(frontier, slot)
+            study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim.to_attribute())
+            claimed = True
+            now = slots.claims(_trials(study), generation=frontier.generation)
+            if slots.holds(now[slot], trial.number):
+                for key, value in public_attributes(claim).items():
+                    study._storage.set_trial_user_attr(trial._trial_id, key, value)
+                return
+        if claimed:
+            study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        self._raise_error_if_multi_objective(study)
+        claim = _read_claim(study, trial)
+        if claim is None:
+            return dict(self.fallback_space())
+        return dict(self._space_of(study, claim))
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self._raise_error_if_multi_objective(study)
+        claim = _read_claim(study, trial)
+        if claim is not None and isinstance(claim.genome, Mapping) and set(claim.genome) == set(search_space):
+            return decode([claim.genome[name] for name in search_space], search_space)
+        rng = self._rng(study, "spare", trial.number)
+        return decode([gene(distribution).draw(rng) for distribution in search_space.values()], search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        self._raise_error_if_multi_objective(study)
+        claim = _read_claim(study, trial)
+        if claim is None:
+            rng = self._rng(study, "spare", trial.number, param_name)
+            internal = gene(param_distribution).draw(rng)
+        else:
+            rng = self._rng(study, "independent", claim.generation, claim.slot, param_name)
+            internal = self._inherit(study, claim, param_name, param_distribution, rng)
+        return decode([internal], {param_name: param_distribution})[param_name]
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        # A FAIL that is told was reached by the objective itself. Killed trials never come here.
+        if state == TrialState.FAIL and FAILURE not in study._storage.get_trial_system_attrs(trial._trial_id):
+            study._storage.set_trial_system_attr(trial._trial_id, FAILURE, "error")
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: every draw is keyed by the slot or the trial number, so parallel trials never draw alike."""
+
+    # How it is done.
+
+    def _find(self, study: Study) -> tuple[Frontier, int] | Standing:
+        while (frontier := self._frontier(study)) is not None:
+            free, known = self._open(frontier)
+            if known is None:
+                return Standing.WAIT if free is None else (frontier, free)
+            self._record_known(study, frontier, *known)
+        return Standing.DONE
+
+    def _open(self, frontier: Frontier) -> tuple[int | None, tuple[int, FrozenTrial] | None]:
+        """The lowest free slot that needs training, and the lowest one whose value is known already."""
+        free, waiting = None, set()
+        for slot, individual in enumerate(frontier.brood.individuals):
+            key = self.identity(individual) if self._reuse else None
+            if slots.is_free(frontier.trials_of(slot)):
+                if key is not None and key in frontier.known:
+                    return free, (slot, frontier.known[key])
+                if free is None and (key is None or key not in waiting):
+                    free = slot
+            if slots.canonical(frontier.trials_of(slot)) is None and key is not None:
+                waiting.add(key)
+        return free, None
+
+    def _frontier(self, study: Study) -> Frontier | None:
+        trials = _trials(study)
+        history = self._history.setdefault(self._key(study), [])
+        while self._generations is None or len(history) < self._generations:
+            generation = len(history)
+            brood = self._brood(study, history)
+            digest = brood.digest
+            claimed = slots.claims(trials, generation=generation)
+            _check_digest(digest, claimed, generation)
+            results = [slots.canonical(claimed.get(slot, ())) for slot in range(len(brood.individuals))]
+            filled = [trial for trial in results if trial is not None]
+            if len(filled) < len(results):
+                return Frontier(generation, brood, digest, claimed, self._known(history, filled))
+            history.append(filled)
+        return None
+
+    def _brood(self, study: Study, history: Sequence[Generation]) -> Brood:
+        key = (*self._key(study), len(history))
+        if key not in self._broods:
+            brood = self.brood(study, history)
+            if not history and self._seed is None and not _trials(study):
+                return brood  # The seed comes with the first trial; until then this brood is a preview.
+            self._broods[key] = brood
+        return self._broods[key]
+
+    def _known(self, history: Sequence[Generation], filled: Generation) -> dict[Any, FrozenTrial]:
+        if not self._reuse:
+            return {}
+        known: dict[Any, FrozenTrial] = {}
+        for trial in [trial for generation in history for trial in generation] + list(filled):
+            key = self.identity_of_trial(trial)
+            if key is not None:
+                known.setdefault(key, trial)
+        return known
+
+    def identity_of_trial(self, trial: FrozenTrial) -> Any:
+        """As :meth:`identity`, of a finished trial."""
+        return None
+
+    def _claim(self, frontier: Frontier, slot: int) -> Claim:
+        individual = frontier.brood.individuals[slot]
+        return Claim(
+            generation=frontier.generation,
+            slot=slot,
+            operator=individual.operator,
+            parents=individual.parents,
+            genome=dict(individual.genome),
+            digest=frontier.digest,
+        )
+
+    def _record_known(self, study: Study, frontier: Frontier, slot: int, known: FrozenTrial) -> None:
+        original = slots.claim_of(known)
+        trained = known.number if original is None or original.reused is None else original.reused
+        claim = replace(self._claim(frontier, slot), reused=trained)
+        attributes: dict[str, Any] = {CLAIM: claim.to_attribute()}
+        attributes.update({k: v for k, v in known.system_attrs.items() if k == FAILURE or k.startswith("constraints")})
+        study.add_trial(
+            create_trial(
+                state=known.state,
+                values=known.values,
+                params=known.params,
+                distributions=known.distributions,
+                user_attrs={**known.user_attrs, **public_attributes(claim)},
+                system_attrs=attributes,
+            )
+        )
+
+    def _space_of(self, study: Study, claim: Claim) -> Space:
+        key = (*self._key(study), claim.generation)
+        if key not in self._broods:
+            self._frontier(study)
+        return self._broods[key].space
+
+    def _inherit(self, study: Study, claim: Claim, name: str, distribution: BaseDistribution, rng: Any) -> int | float:
+        """A parameter outside the common space comes from the first parent that has it, else from a draw."""
+        numbers = set(claim.parents)
+        parents = {trial.number: trial for trial in _trials(study) if trial.number in numbers}
+        for number in claim.parents:
+            trial = parents.get(number)
+            if trial is not None and trial.distributions.get(name) == distribution:
+                return distribution.to_internal_repr(trial.params[name])
+        return gene(distribution).draw(rng)
+
+    def _rng(self, study: Study, *key: int | str) -> Any:
+        return generator(self.seed_of(study), *key)
+
+    def seed_of(self, study: Study) -> int | str:
+        """The seed, or where none was given, a key that every worker reads off the study's first trial."""
+        if self._seed is not None:
+            return self._seed
+        trials = _trials(study)
+        return f"{study.study_name} {trials[0].datetime_start if trials else None}"
+
+    def _key(self, study: Study) -> tuple[BaseStorage, int]:
+        return (study._storage, study._study_id)
+
+    def _check_settings(self, study: Study) -> None:
+        if self._key(study) in self._checked:
+            return
+        mine = {"seed": self._seed, **self.settings()}
+        stored = study._storage.get_study_system_attrs(study._study_id).get(SETTINGS)
+        if stored is None:
+            study._storage.set_study_system_attr(study._study_id, SETTINGS, mine)
+        elif stored != mine:
+            different = [name for name in {**stored, **mine} if stored.get(name) != mine.get(name)]
+            raise ValueError(
+                f"study {study.study_name!r} was begun with "
+                + ", ".join(f"{name}={stored.get(name)!r}" for name in different)
+                + "; continue it with that, not with "
+                + ", ".join(f"{name}={mine.get(name)!r}" for name in different)
+                + "."
+            )
+        self._checked.add(self._key(study))
+
+
+def public_attributes(claim: Claim) -> dict[str, Any]:
+    """The part of a claim that a person should see; the dashboard hides system attributes."""
+    attributes = asdict(claim)
+    shown = {name: attributes[name] for name in ("generation", "slot", "operator")}
+    shown["parents"] = list(claim.parents)
+    if claim.reused is not None:
+        shown["reused_from"] = claim.reused
+    return shown
+
+
+def sign(study: Study) -> float:
+    """What turns a value of the study into a cost, the smaller the better."""
+    return -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+
+
+def _trials(study: Study) -> list[FrozenTrial]:
+    # Not study.get_trials: that may answer from a cache made before this trial wrote its claim.
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def _read_claim(study: Study, trial: FrozenTrial) -> Claim | None:
+    # The trial that Optuna hands over is a copy from before the claim.
+    return slots.claim_of(study._storage.get_trial(trial._trial_id))
+
+
+def _check_digest(digest: str, claimed: Mapping[int, Sequence[FrozenTrial]], generation: int) -> None:
+    for trials in claimed.values():
+        for trial in trials:
+            other = trial.system_attrs[CLAIM]["digest"]
+            if other != digest:
+                raise BroodMismatchError(
+                    f"trial {trial.number} belongs to another brood of generation {generation} "
+                    f"({other}, not {digest}): use the same optevo, numpy and sampler settings on every worker."
+                )
+
+
+def _record_heartbeat(storage: BaseStorage, trial_id: int) -> None:
+    """A worker killed before its first heartbeat would otherwise leave a trial that never goes stale."""
+    if is_heartbeat_enabled(storage):
+        assert isinstance(storage, BaseHeartbeat)
+        storage.record_heartbeat(trial_id)
