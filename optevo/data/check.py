@@ -1,0 +1,209 @@
+"""Look at every image of a dataset before a training does, and name what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from optevo.data.images import DEFAULT_MAX_PIXELS, halves, open_image
+from optevo.data.pairs import PairFile, list_pairs
+from optevo.errors import UsageError
+
+_NAMED = 5  # how many files a warning that may concern all of them names
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check_pairs` found.
+
+    Attributes:
+        root: the folder.
+        counts: split -> number of pairs, damaged ones included.
+        sizes: "HEIGHTxWIDTH" of one half -> number of readable pairs.
+        channels: "A grey", "A RGB", "B grey", "B RGB" -> number of readable images.
+        problems: what would stop a training; each names its file and the cure.
+        warnings: what is worth knowing.
+    """
+
+    root: Path
+    counts: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    channels: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """No problems; warnings may remain."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values for JSON."""
+        return {
+            "root": str(self.root),
+            "ok": self.ok,
+            "counts": self.counts,
+            "sizes": self.sizes,
+            "channels": self.channels,
+            "problems": self.problems,
+            "warnings": self.warnings,
+        }
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One pair after decoding: its size and channels, or its problems."""
+
+    split: str
+    pair: PairFile
+    size: tuple[int, int] = (0, 0)
+    channels: tuple[int, int] = (0, 0)
+    digest: bytes = b""
+    problems: tuple[str, ...] = ()
+
+
+def check_pairs(
+    root: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    multiple_of: int | None = None,
+    workers: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Decode every image under `root`, and report.
+
+    Problems: unreadable, damaged and oversized files, missing halves, AB images of odd width, halves of different
+    size, a `size` (or, without one, image sizes) that `multiple_of` does not divide.
+    Warnings: images smaller than `size`, images of another size than most, grey among RGB images, the same pair in
+    two splits (the test would see what was trained on).
+
+    Args:
+        root: a folder in any layout of `find_pairs`.
+        size: (height, width) that the training will use.
+        multiple_of: what height and width must be multiples of: 2^depth of a U-Net.
+        workers: decoding threads; by default one a core, at most 8.
+        max_pixels: as in `read_image`.
+        progress: called with (pairs done, pairs in all).
+
+    Raises:
+        UsageError: `root` is no folder or holds no images at all.
+    """
+    listing = list_pairs(root)
+    entries = [(split, pair) for split, pairs in listing.pairs.items() for pair in pairs]
+    seen: list[_Seen] = []
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        for one in pool.map(lambda entry: _look(*entry, max_pixels=max_pixels), entries):
+            seen.append(one)
+            if progress is not None:
+                progress(len(seen), len(entries))
+    good = [one for one in seen if not one.problems]
+    return CheckReport(
+        root=Path(root),
+        counts={split: len(pairs) for split, pairs in listing.pairs.items()},
+        sizes=_tally(f"{one.size[0]}x{one.size[1]}" for one in good),
+        channels=_tally(
+            f"{half} {_COLOUR[count]}" for one in good for half, count in zip("AB", one.channels, strict=True)
+        ),
+        problems=[
+            *listing.unmatched,
+            *(problem for one in seen for problem in one.problems),
+            *_indivisible(good, size=size, multiple_of=multiple_of),
+        ],
+        warnings=[*_small(good, size=size), *_unlike(good, size=size), *_mixed(good), *_leaks(good)],
+    )
+
+
+_COLOUR = {1: "grey", 3: "RGB"}
+
+
+def _tally(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _look(split: str, pair: PairFile, *, max_pixels: int) -> _Seen:
+    opened: list[Image.Image] = []
+    problems: list[str] = []
+    # Each file by itself, so that both halves are named when both are damaged.
+    for path in (pair.a,) if pair.b is None else (pair.a, pair.b):
+        try:
+            image = open_image(path, max_pixels=max_pixels)
+            opened += halves(image, path=path) if pair.b is None else (image,)
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        return _Seen(split, pair, problems=tuple(problems))
+    a, b = opened
+    if a.size != b.size:
+        sizes = f"{a.height}x{a.width} and {b.height}x{b.width}"
+        return _Seen(split, pair, problems=(f"{pair.a} and {pair.b}: are {sizes} (HxW); give both halves one size",))
+    digest = hashlib.sha256(repr((a.size, a.mode, b.mode)).encode() + a.tobytes() + b.tobytes()).digest()
+    return _Seen(split, pair, (a.height, a.width), (len(a.getbands()), len(b.getbands())), digest)
+
+
+def _indivisible(seen: Sequence[_Seen], *, size: tuple[int, int] | None, multiple_of: int | None) -> list[str]:
+    if multiple_of is None:
+        return []
+    if size is not None:
+        sizes = f"{size[0]}x{size[1]}"
+        wrong = any(side % multiple_of for side in size)
+        return [f"size = {sizes}: both sides must be multiples of {multiple_of}; choose another"] if wrong else []
+    return [
+        f"{one.pair.a}: is {one.size[0]}x{one.size[1]} (HxW), and both sides must be multiples of {multiple_of}; "
+        "resize it, or set a size to train at"
+        for one in seen
+        if any(side % multiple_of for side in one.size)
+    ]
+
+
+def _small(seen: Sequence[_Seen], *, size: tuple[int, int] | None) -> list[str]:
+    if size is None:
+        return []
+    small = [one for one in seen if one.size[0] < size[0] or one.size[1] < size[1]]
+    return _warning(small, f"smaller than {size[0]}x{size[1]} and will be enlarged")
+
+
+def _unlike(seen: Sequence[_Seen], *, size: tuple[int, int] | None) -> list[str]:
+    sizes = Counter(one.size for one in seen)
+    if len(sizes) < 2:
+        return []
+    common = sizes.most_common(1)[0][0]
+    unlike = [one for one in seen if one.size != common]
+    return _warning(unlike, f"of another size than most ({common[0]}x{common[1]}) and will be scaled differently")
+
+
+def _mixed(seen: Sequence[_Seen]) -> list[str]:
+    warnings = []
+    for place, half in enumerate("AB"):
+        grey = [one for one in seen if one.channels[place] == 1]
+        if 0 < len(grey) < len(seen):
+            few = min(grey, [one for one in seen if one.channels[place] == 3], key=len)
+            warnings += _warning(few, f"{_COLOUR[few[0].channels[place]]} in {half} while the others are not")
+    return warnings
+
+
+def _leaks(seen: Sequence[_Seen]) -> list[str]:
+    same: dict[bytes, list[_Seen]] = defaultdict(list)
+    for one in seen:
+        same[one.digest].append(one)
+    groups = (group for group in same.values() if len({one.split for one in group}) > 1)
+    return [
+        f"{', '.join(f'{one.split}: {one.pair.a}' for one in group)}: the same pair in several splits, so a test sees "
+        "what was trained on; keep one"
+        for group in groups
+    ]
+
+
+def _warning(seen: Sequence[_Seen], what: str) -> list[str]:
+    if not seen:
+        return []
+    names = ", ".join(str(one.pair.a) for one in seen[:_NAMED]) + (", ..." if len(seen) > _NAMED else "")
+    return [f"{len(seen)} pairs are {what}: {names}" if len(seen) > 1 else f"{names}: is {what}"]

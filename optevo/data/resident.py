@@ -1,0 +1,257 @@
+"""Image pairs decoded once, kept as uint8 tensors, and cropped and mirrored where they lie."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from optevo.data.images import DEFAULT_MAX_PIXELS, open_pair, to_array, to_channels
+from optevo.data.pairs import PairFile
+from optevo.data.placement import (
+    DEVICE_FRACTION,
+    HOST_FRACTION,
+    Placement,
+    available_memory,
+    cache_folder,
+    choose_placement,
+    reserve,
+)
+from optevo.data.plan import Plan, batch_plan
+from optevo.errors import UsageError
+
+__all__ = ["Plan", "ResidentPairs", "batch_plan", "load_pairs", "load_size"]
+
+_log = logging.getLogger("optevo.data")
+
+
+@dataclass(frozen=True)
+class ResidentPairs:
+    """Decoded pairs, ready to be batched.
+
+    Attributes:
+        inputs: uint8 (N, H, W, input channels); H and W are the stored size, larger than `size` with jitter.
+        targets: uint8 (N, H, W, target channels).
+        names: the pairs' names, in order.
+        size: (height, width) of what `batch` gives.
+        device: where `batch` gives it.
+        placement: where the tensors lie: "device", "host" (memory, moved a batch at a time) or "disk" (memory-mapped).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    names: list[str]
+    size: tuple[int, int]
+    device: torch.device
+    placement: Placement
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def jitter_range(self) -> tuple[int, int]:
+        """The largest top and left crop offset, inclusive; (0, 0) where stored at `size`."""
+        return self.inputs.shape[1] - self.size[0], self.inputs.shape[2] - self.size[1]
+
+    @property
+    def index_device(self) -> torch.device:
+        """Where a `Plan` belongs, so that no batch moves it: the device of the stored tensors."""
+        return self.inputs.device
+
+    def batch(self, index: Tensor, *, crop: Tensor | None = None, flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of the chosen pairs; both images of a pair get the same crop and flip.
+
+        One gather for all samples, and on CUDA no synchronisation when the arguments lie on `index_device`.
+
+        Args:
+            index: int64 (B,), which pairs, 0..N-1.
+            crop: integer (B, 2), top and left offset, 0..`jitter_range`; None takes the centre.
+            flip: bool (B,), which pairs to mirror left to right; None mirrors none.
+
+        Returns:
+            Two float32 tensors (B, channels, *size) in [-1, 1], channels_last in memory, on `device`.
+
+        Raises:
+            ValueError: an index or offset is out of range (seen on the CPU only; a check on CUDA would synchronise).
+        """
+        where = self.index_device
+        index = index.to(where)
+        crop = self._centre(len(index)) if crop is None else crop.to(where)
+        flip = None if flip is None else flip.to(where)
+        if where.type == "cpu":
+            self._check(index, crop)
+        return self._take(self.inputs, index, crop, flip), self._take(self.targets, index, crop, flip)
+
+    def _centre(self, count: int) -> Tensor:
+        top, left = (room // 2 for room in self.jitter_range)
+        # Filled on the device: building it from a list would copy from the host, and wait.
+        where = self.index_device
+        return torch.stack((torch.full((count,), top, device=where), torch.full((count,), left, device=where)), dim=1)
+
+    def _check(self, index: Tensor, crop: Tensor) -> None:
+        if len(index) == 0 or index.amin() < 0 or index.amax() >= len(self):
+            raise ValueError(f"index must name at least one pair, each in 0..{len(self) - 1}, got {index.tolist()}")
+        if crop.amin() < 0 or bool((crop.amax(0) > torch.tensor(self.jitter_range)).any()):
+            raise ValueError(f"crop offsets must lie in 0..{self.jitter_range}, got {crop.tolist()}")
+
+    def _take(self, stored: Tensor, index: Tensor, crop: Tensor, flip: Tensor | None) -> Tensor:
+        pixels = gather(stored, index=index, crop=crop, flip=flip, size=self.size)
+        if pixels.device != self.device:
+            # Only from pinned memory does the copy run beside the computation.
+            pixels = pixels.pin_memory() if self.device.type == "cuda" else pixels
+            pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
+        # 127.5 and not a factor 2/255, so that 0 and 255 become exactly -1 and 1.
+        return pixels.to(torch.float32).div_(127.5).sub_(1.0).permute(0, 3, 1, 2)
+
+
+def gather(stored: Tensor, *, index: Tensor, crop: Tensor, flip: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """Crop, and mirror, the chosen images: (B, *size, C) of `stored` (N, H, W, C), with `index` (B,), `crop` (B, 2).
+
+    A row of a crop is a run of consecutive bytes, so every row of every sample is one window into the flat storage:
+    the windows are a view, and one indexing operation copies those that are wanted.
+    """
+    _, full_height, full_width, channels = stored.shape
+    height, width = size
+    run = width * channels
+    windows = stored.reshape(-1).unfold(0, run, 1)
+    rows = index[:, None] * full_height + crop[:, :1] + torch.arange(height, device=stored.device)
+    starts = (rows * full_width + crop[:, 1:]) * channels
+    taken = windows[starts].view(len(index), height, width, channels)
+    return taken if flip is None else torch.where(flip[:, None, None, None], taken.flip(2), taken)
+
+
+def load_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size that pix2pix's jitter crops `size` from: 286 for 256, in the same proportion elsewhere."""
+    return round(size[0] * 286 / 256), round(size[1] * 286 / 256)
+
+
+def load_pairs(
+    pairs: Sequence[PairFile],
+    *,
+    size: tuple[int, int],
+    direction: Literal["AtoB", "BtoA"],
+    input_channels: int,
+    target_channels: int,
+    device: torch.device,
+    jitter: bool,
+    threads: int | None = None,
+    budget_bytes: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> ResidentPairs:
+    """Decode every pair once, resized by Pillow's bicubic filter as pix2pix does.
+
+    The tensors go to the device if they fit its budget, else to host memory, else to a memory-mapped file under
+    `$OPTEVO_CACHE` or ~/.cache/optevo that vanishes with the process; a log message of "optevo.data" says when they
+    are not on the device. On the CPU, device and host memory are one.
+
+    Args:
+        pairs: files, in the order that indices will follow.
+        size: (height, width) that `ResidentPairs.batch` gives.
+        direction: "AtoB": A is the input and B the target; "BtoA" the other way.
+        input_channels: 1 or 3.
+        target_channels: 1 or 3.
+        device: where batches are wanted.
+        jitter: store at `load_size(size)`, to crop from, instead of at `size`.
+        threads: decoding threads; by default one a core, at most 8.
+        budget_bytes: what may be used on the device; by default 0.4 of its free memory (`placement.DEVICE_FRACTION`).
+        max_pixels: as in `read_image`.
+
+    Raises:
+        UsageError: there are no pairs, an argument is out of range, or a file cannot be used.
+        OptevoError: neither memory nor disk has room.
+    """
+    _check_arguments(pairs, size, direction, input_channels, target_channels)
+    stored = load_size(size) if jitter else size
+    shapes = [(len(pairs), *stored, channels) for channels in (input_channels, target_channels)]
+    placement = _place(sum(int(np.prod(shape)) for shape in shapes), device=device, budget_bytes=budget_bytes)
+    inputs, targets = (_allocate(shape, placement=placement, device=device) for shape in shapes)
+    decoded = _decode_all(
+        pairs, size=stored, channels=(input_channels, target_channels), swap=direction == "BtoA",
+        threads=threads or min(8, os.cpu_count() or 1), max_pixels=max_pixels,
+    )  # fmt: skip
+    for row, (source, target) in enumerate(decoded):
+        inputs[row].copy_(torch.from_numpy(source))
+        targets[row].copy_(torch.from_numpy(target))
+    return ResidentPairs(inputs, targets, [pair.name for pair in pairs], size, device, placement)
+
+
+def _check_arguments(
+    pairs: Sequence[PairFile], size: tuple[int, int], direction: str, input_channels: int, target_channels: int
+) -> None:
+    if not pairs:
+        raise UsageError("there are no image pairs to load; check the dataset's splits with `optevo data check`")
+    if len(size) != 2 or min(size) < 1:
+        raise UsageError(f"size = {size}: must be (height, width), at least 1 each")
+    if direction not in ("AtoB", "BtoA"):
+        raise UsageError(f'direction = {direction!r}: must be "AtoB" or "BtoA"')
+    for key, channels in (("input_channels", input_channels), ("target_channels", target_channels)):
+        if channels not in (1, 3):
+            raise UsageError(f"{key} = {channels}: must be 1 (grey) or 3 (RGB)")
+
+
+def _place(need: int, *, device: torch.device, budget_bytes: int | None) -> Placement:
+    host = int(available_memory() * HOST_FRACTION)
+    budget = budget_bytes
+    if budget is None:
+        on_gpu = device.type == "cuda"
+        budget = int(torch.cuda.mem_get_info(device)[0] * DEVICE_FRACTION) if on_gpu else host
+    placement = choose_placement(need, device_budget=budget, host_budget=host, host_is_device=device.type == "cpu")
+    if placement == "device":
+        _log.info("%s of images on %s", _mib(need), device)
+    else:
+        where = "host memory" if placement == "host" else "a memory-mapped file"
+        text = "%s of images exceed the budget of %s on %s: kept in %s, which is slower"
+        _log.warning(text, _mib(need), _mib(budget), device, where)
+    return placement
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
+def _allocate(shape: tuple[int, ...], *, placement: Placement, device: torch.device) -> Tensor:
+    if placement == "disk":
+        return torch.from_numpy(_mapped(shape))
+    return torch.empty(shape, dtype=torch.uint8, device=device if placement == "device" else "cpu")
+
+
+def _mapped(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    folder = cache_folder()
+    # A file without a name: the map keeps it alive, and even SIGKILL leaves nothing behind.
+    with tempfile.TemporaryFile(dir=folder, prefix="optevo-") as file:
+        reserve(file.fileno(), int(np.prod(shape)), folder=folder)
+        return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+
+
+def _decode_all(
+    pairs: Sequence[PairFile],
+    *,
+    size: tuple[int, int],
+    channels: tuple[int, int],
+    swap: bool,
+    threads: int,
+    max_pixels: int,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    def decode(pair: PairFile) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        a, b = open_pair(pair, max_pixels=max_pixels)
+        source, target = (b, a) if swap else (a, b)
+        return _resized(source, size=size, channels=channels[0]), _resized(target, size=size, channels=channels[1])
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(decode, pairs)
+
+
+def _resized(image: Image.Image, *, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+    height, width = size
+    # Channels first, then size: pix2pix's order.
+    return to_array(to_channels(image, channels=channels).resize((width, height), Image.Resampling.BICUBIC))

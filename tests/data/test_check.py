@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from sample_images import ab_folder, huge_png, noise, save, truncated_jpeg
+
+from optevo.data.check import check_pairs
+from optevo.errors import UsageError
+
+
+def test_a_good_folder(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    root = ab_folder(tmp_path, {"train": 4, "test": 2}, size=(8, 12))
+    report = check_pairs(root, size=(8, 8), multiple_of=8, progress=lambda *call: calls.append(call))
+    assert report.ok
+    assert report.to_dict() == {
+        "root": str(tmp_path),
+        "ok": True,
+        "counts": {"train": 4, "test": 2},
+        "sizes": {"8x12": 6},
+        "channels": {"A RGB": 6, "B RGB": 6},
+        "problems": [],
+        "warnings": [],
+    }
+    json.dumps(report.to_dict())
+    assert calls == [(done, 6) for done in range(1, 7)]
+
+
+def test_every_bad_file_is_named_once(tmp_path: Path) -> None:
+    ab_folder(tmp_path, {"train": 2})
+    bad = {
+        truncated_jpeg(tmp_path / "train/cut.jpg"): "is damaged",
+        huge_png(tmp_path / "train/huge.png", 30_000): "is too large",
+        save(tmp_path / "train/odd.png", noise(8, 17)): "is 17 pixels wide",
+        tmp_path / "train/words.jpg": "is not an image",
+    }
+    (tmp_path / "train/words.jpg").write_text("words")
+    report = check_pairs(tmp_path)
+    assert not report.ok
+    assert report.counts == {"train": 6}
+    assert report.sizes == {"8x8": 2}
+    assert len(report.problems) == len(bad)
+    for path, reason in bad.items():
+        (problem,) = (problem for problem in report.problems if problem.startswith(str(path)))
+        assert reason in problem
+        assert "\n" not in problem
+
+
+def test_two_folders(tmp_path: Path) -> None:
+    for name, shape in (("1", (8, 8)), ("2", (8, 8)), ("3", (8, 8)), ("5", (6, 8))):
+        save(tmp_path / "A" / f"{name}.png", noise(8, 8, seed=int(name)))
+        save(tmp_path / "B" / f"{name}.png", noise(*shape, seed=int(name)))
+    save(tmp_path / "A" / "only_a.png", noise(8, 8))
+    save(tmp_path / "B" / "only_b.png", noise(8, 8))
+    for half in "AB":
+        (tmp_path / half / "2.png").write_text("no image")
+    problems = check_pairs(tmp_path).problems
+    named = [tmp_path / name for name in ("A/only_a.png", "B/only_b.png", "A/2.png", "B/2.png", "A/5.png")]
+    assert len(problems) == len(named)
+    for path in named:
+        assert any(str(path) in problem for problem in problems)
+    assert any("8x8 and 6x8" in problem for problem in problems)
+
+
+def test_sizes(tmp_path: Path) -> None:
+    ab_folder(tmp_path, {"train": 4}, size=(16, 16))
+    save(tmp_path / "train" / "small.png", noise(8, 32))
+    report = check_pairs(tmp_path, size=(16, 16), multiple_of=16)
+    assert report.ok
+    assert len(report.warnings) == 2
+    assert all("small.png" in warning and "1.png" not in warning for warning in report.warnings)
+    assert "smaller than 16x16" in report.warnings[0]
+    assert "another size than most (16x16)" in report.warnings[1]
+    (problem,) = check_pairs(tmp_path, size=(16, 24), multiple_of=16).problems
+    assert "size = 16x24" in problem
+    (problem,) = check_pairs(tmp_path, multiple_of=16).problems
+    assert "small.png" in problem
+    assert "multiples of 16" in problem
+
+
+def test_mixed_grey_and_rgb(tmp_path: Path) -> None:
+    ab_folder(tmp_path, {"train": 3})
+    save(tmp_path / "train" / "grey.png", noise(8, 16, channels=1))
+    report = check_pairs(tmp_path)
+    assert report.ok
+    assert report.channels == {"A RGB": 3, "B RGB": 3, "A grey": 1, "B grey": 1}
+    assert len(report.warnings) == 2
+    assert all("grey.png" in warning for warning in report.warnings)
+
+
+def test_the_same_pair_in_two_splits(tmp_path: Path) -> None:
+    ab_folder(tmp_path, {"train": 3, "test": 2})
+    shutil.copy(tmp_path / "train" / "2.png", tmp_path / "test" / "renamed.png")
+    shutil.copy(tmp_path / "train" / "1.png", tmp_path / "train" / "copy.png")  # within a split it leaks nothing
+    (warning,) = check_pairs(tmp_path).warnings
+    assert str(tmp_path / "train" / "2.png") in warning
+    assert str(tmp_path / "test" / "renamed.png") in warning
+
+
+def test_nothing_to_check(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no images"):
+        check_pairs(tmp_path)
+
+
+@pytest.mark.real_data
+def test_real_facades(real_facades: Path) -> None:
+    report = check_pairs(real_facades, size=(256, 256), multiple_of=256)
+    assert report.problems == []
+    assert report.counts == {"train": 400, "test": 106}
+    assert report.sizes == {"256x256": 506}
