@@ -1,3 +1,45 @@
-"""optevo: evolve small, fast GAN generators for your own images, with Optuna."""
+"""optevo: evolve small, fast GAN generators for your own images, with Optuna.
+
+What a command does, a function here does. Nothing is loaded before it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from optevo.api import best, create_study, estimate, evaluate, finetune, quickstart, run_study
+    from optevo.models.folder import load_generator
+    from optevo.search.spec import read_spec
+
+_HOME = {
+    "best": "optevo.api",
+    "create_study": "optevo.api",
+    "estimate": "optevo.api",
+    "evaluate": "optevo.api",
+    "finetune": "optevo.api",
+    "load_generator": "optevo.models.folder",
+    "quickstart": "optevo.api",
+    "read_spec": "optevo.search.spec",
+    "run_study": "optevo.api",
+}
+
+__all__ = [
+    "__version__",
+    "best",
+    "create_study",
+    "estimate",
+    "evaluate",
+    "finetune",
+    "load_generator",
+    "quickstart",
+    "read_spec",
+    "run_study",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'optevo' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -49,7 +49,8 @@ class CategoricalGene(Gene):
 class IntegerGene(Gene):
     """An integer in `{low, low + step, ..., high}`, drawn uniformly in value or, with `log`, in its logarithm.
 
-    Mutation takes a step of either sign whose length is geometric, on average `scale` of the range.
+    Mutation takes a step of either sign whose length is geometric, on average `scale` of the range or, with `log`, of
+    the value.
 
     Raises:
         ValueError: The range is empty, or `log` goes with `low < 1` or `step != 1`.
@@ -81,8 +82,8 @@ class IntegerGene(Gene):
         if self._count == 1:
             return int(value)
         place = (int(value) - self.low) // self.step
-        span = place if self.log else self._count - 1
-        length = int(rng.geometric(1 / max(1.0, self.scale * (span + 1))))
+        reach = value if self.log else self._count
+        length = int(rng.geometric(1 / max(1.0, self.scale * reach)))
         moved = _reflect(place + (length if rng.random() < 0.5 else -length), self._count - 1)
         if moved == place:
             moved = place + 1 if place == 0 else place - 1
@@ -96,7 +97,7 @@ class RealGene(Gene):
     Mutation adds a normal deviate of `scale` times the range (of the logarithm, with `log`), reflected at the ends.
 
     Raises:
-        ValueError: The range is empty or infinite, or `log` goes with `low <= 0` or with a `step`.
+        ValueError: The range is empty or infinite, `step` is not positive, or `log` goes with `low <= 0` or a `step`.
     """
 
     low: float
@@ -108,6 +109,8 @@ class RealGene(Gene):
     def __post_init__(self) -> None:
         if not (self.low <= self.high and math.isfinite(self.high - self.low)):
             raise ValueError(f"a real gene needs finite low <= high, but got {self}.")
+        if self.step is not None and not self.step > 0:
+            raise ValueError(f"a real gene needs a step above 0, but got {self}.")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError(f"a logarithmic real gene needs low > 0 and no step, but got {self}.")
 
@@ -122,9 +125,11 @@ class RealGene(Gene):
         if self.step is not None:
             steps = IntegerGene(0, self._last, scale=self.scale)
             return self._on_grid(steps.mutate(round((value - self.low) / self.step), rng))
-        unit = self._to_unit(value) + self.scale * rng.standard_normal()
+        unit = self._to_unit(value) + self.scale * float(rng.standard_normal())
         unit %= 2
-        return self._from_unit(min(unit, 2 - unit))
+        moved = self._from_unit(min(unit, 2 - unit))
+        # Between very near ends a step may round to the value itself.
+        return moved if moved != value else math.nextafter(value, self.low if value > self.low else self.high)
 
     @property
     def _last(self) -> int:
@@ -132,18 +137,23 @@ class RealGene(Gene):
         # One part in 10^8 of a step: 0.3 / 0.1 must give 3 grid steps, not 2.
         return int((self.high - self.low) / self.step + 1e-8)
 
+    @property
+    def _span(self) -> float:
+        return math.log(self.high) - math.log(self.low)
+
     def _on_grid(self, place: int) -> float:
         assert self.step is not None
         return min(self.low + place * self.step, self.high)
 
     def _to_unit(self, value: float) -> float:
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            return (math.log(value) - math.log(self.low)) / self._span
         return (value - self.low) / (self.high - self.low)
 
     def _from_unit(self, unit: float) -> float:
         if self.log:
-            value = self.low * math.exp(unit * math.log(self.high / self.low))
+            # Not from high / low, which overflows where the range spans more than 308 decades.
+            value = math.exp(min(math.log(self.low) + unit * self._span, math.log(self.high)))
         else:
             value = self.low + unit * (self.high - self.low)
         return min(max(value, self.low), self.high)

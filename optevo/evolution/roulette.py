@@ -17,6 +17,8 @@ def probabilities(fitness: NDArray[np.float64]) -> NDArray[np.float64]:
         raise ValueError("the roulette needs at least one individual.")
     if not np.all(np.isfinite(fitness)) or fitness.min() < 0:
         raise ValueError(f"fitness must be finite and not negative, but is {fitness}.")
+    # Relative to the largest: a sum of huge numbers overflows.
+    fitness = fitness / (fitness.max() or 1.0)
     total = fitness.sum()
     if total <= 0:
         return np.full(len(fitness), 1 / len(fitness))

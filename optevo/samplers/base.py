@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,9 @@ from optevo.samplers.distributions import Space, decode, gene
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 
 SETTINGS = "optevo:sampler"
+
+# Seconds that a trial waits for a rival to leave its slot. Only a race ever waits; too short a wait costs a retry.
+RACE = 0.2
 
 Generation = Sequence[FrozenTrial]
 
@@ -146,8 +150,7 @@ class SlotSampler(BaseSampler):
             claim = self._claim(frontier, slot)
             study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim.to_attribute())
             claimed = True
-            now = slots.claims(_trials(study), generation=frontier.generation)
-            if slots.holds(now[slot], trial.number):
+            if self._holds(study, frontier.generation, slot, trial.number):
                 for key, value in public_attributes(claim).items():
                     study._storage.set_trial_user_attr(trial._trial_id, key, value)
                 return
@@ -254,6 +257,18 @@ class SlotSampler(BaseSampler):
     def identity_of_trial(self, trial: FrozenTrial) -> Any:
         """As :meth:`identity`, of a finished trial."""
         return None
+
+    def _holds(self, study: Study, generation: int, slot: int, number: int) -> bool:
+        """Whether the claim just written stands. Where a higher number claims the slot too, it either saw this claim
+        and is about to leave, or was there first: then this one leaves, so that nobody trains the slot twice."""
+        for wait in (0.0, RACE):
+            time.sleep(wait)
+            claimed = slots.claims(_trials(study), generation=generation)[slot]
+            if not slots.holds(claimed, number):
+                return False
+            if not any(trial.number > number and not trial.state.is_finished() for trial in claimed):
+                return True
+        return False
 
     def _claim(self, frontier: Frontier, slot: int) -> Claim:
         individual = frontier.brood.individuals[slot]

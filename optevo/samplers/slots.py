@@ -7,6 +7,7 @@ trained. Everything else follows from the trials' states, so no worker keeps any
 * COMPLETE and PRUNED trials fill their slot. A failure of the individual itself (marked by the worker) fills it too,
   as the worst, when its kind has happened as often as `BOUNDS` says. A trial that just died never counts against the
   individual: its slot is free again; only a high bound catches an individual that kills its workers.
+* A record of a known individual (`reused`) fills its slot at once, also where what is known is a failure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -30,8 +30,8 @@ class Engine:
     threads: int
 
     def place(self, module: Module) -> Module:
-        """The module on the device, its convolutions channels_last: what oneDNN's and cuDNN's kernels are fastest in."""
-        return module.to(device=self.device, memory_format=torch.channels_last)
+        """The module on the device, its convolutions channels_last: the order that the fastest kernels work in."""
+        return module.to(device=self.device).to(memory_format=torch.channels_last)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The precision's context for forward passes in training."""
@@ -83,7 +83,7 @@ def resolve(*, device: str = "auto", precision: str = "auto", threads: int = 1) 
 def has_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 itself: AMX or AVX512-BF16 on a CPU, compute capability 8.0 on a GPU."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return False

@@ -41,8 +41,8 @@ def validate(
     """Both losses over the whole of `data`, in float32, both networks in eval mode as a user runs the model.
 
     Args:
-        mode: `"pix2pix"` takes the generator as pix2pix tests it: one image at a time, with batch statistics and dropout
-            (drawn from `seed`). Neither mode changes the networks.
+        mode: `"pix2pix"` takes the generator as pix2pix tests it: one image at a time, with batch statistics and
+            dropout (drawn from `seed`). Neither mode changes the networks.
     """
     gan = torch.zeros((), device=engine.device)
     pixel = torch.zeros((), device=engine.device)

@@ -1,0 +1,471 @@
+"""What the commands do, as functions: create a study, run it, read its best, train and judge models."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optevo.errors import OptevoError, UsageError
+from optevo.search.launch import LocalWorkers
+from optevo.search.progress import (
+    Candidate,
+    Snapshot,
+    candidates,
+    canonical_trials,
+    generation_rows,
+    snapshot,
+    stop_reason,
+)
+from optevo.search.spec import Spec, find_spec, read_spec
+from optevo.search.store import storage_url
+from optevo.search.study import Search, best_distinct, open_search, versions
+from optevo.search.study import create_study as _create_study
+from optevo.spaces.unet import NAMED, UNetArchitecture, original
+from optevo.tasks.fitness import cost_of, original_of, space_of
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Best:
+    """A study's winner: an architecture, and what is known of its quality.
+
+    `candidates` are the finalists with their spreads, best first; empty while there was no final, in which case the
+    winner is the best of single short trainings, where luck decides among near equals.
+    """
+
+    study: str
+    trial: int
+    value: float
+    architecture: UNetArchitecture
+    parameters: int
+    exact_macs: int
+    literature_macs: int
+    candidates: tuple[Candidate, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "study": self.study,
+            "trial": self.trial,
+            "value": self.value,
+            "architecture": self.architecture.to_dict(),
+            "parameters": self.parameters,
+            "exact_macs": self.exact_macs,
+            "literature_macs": self.literature_macs,
+            "final": [
+                {"trial": c.trial.number, "values": list(c.values), "mean": c.mean, "std": c.spread}
+                for c in self.candidates
+            ],
+        }
+
+
+def create_study(
+    name: str, spec: Spec | str | Path, *, storage: str | None = None, overrides: Sequence[str] = ()
+) -> Search:
+    """Create a study; nothing is trained yet.
+
+    Args:
+        name: Of the study.
+        spec: A specification, a TOML file, or the name of one that comes with optevo.
+        storage: Database URL; by default OPTEVO_STORAGE, else a SQLite file in `storage/`.
+        overrides: Settings on top, such as `"sampler.population=8"`.
+
+    Raises:
+        UsageError: The specification, the images or the name will not do.
+    """
+    if not isinstance(spec, Spec):
+        spec = read_spec(find_spec(spec), overrides=overrides)
+    return _create_study(name, spec, url=storage_url(storage))
+
+
+def run_study(
+    name: str,
+    *,
+    storage: str | None = None,
+    workers: int | None = None,
+    data: Path | None = None,
+    on_snapshot: Callable[[Snapshot, int], None] | None = None,
+    on_line: Say = print,
+) -> Snapshot:
+    """Continue a study with workers on this machine, until nothing is left or it is interrupted.
+
+    Args:
+        workers: Processes; by default one a GPU, or as many as the cores allow.
+        data: The images' folder, where it is not the specification's.
+        on_snapshot: Called about once a second with the state and the number of living workers.
+        on_line: Gets what the workers say.
+
+    Raises:
+        OptevoError: A worker failed; what it said was passed to `on_line`.
+    """
+    search = open_search(name, url=storage_url(storage))
+    state = snapshot(search)
+    if state.phase == "done":
+        return state
+    search.splits(root=data)
+    devices = _gpus(search)
+    count = workers or len(devices) or max(1, (os.cpu_count() or 1) // search.record.threads)
+    team = LocalWorkers(name=name, url=search.url, count=count, devices=devices, root=data, on_line=on_line)
+    team.start()
+    try:
+        while alive := team.alive():
+            if on_snapshot is not None:
+                on_snapshot(snapshot(search, workers=count), alive)
+            time.sleep(0.5)
+    except BaseException:
+        team.stop()
+        team.wait()
+        raise
+    code = team.wait()
+    state = snapshot(search, workers=count)
+    if on_snapshot is not None:
+        on_snapshot(state, 0)
+    if code:
+        raise OptevoError(f"study {name!r}: a worker failed with exit code {code} (above); mend it and run again.")
+    return state
+
+
+def work(name: str, *, storage: str | None = None, data: Path | None = None, attached: bool = False) -> int:
+    """Be one worker of a study in this process. Returns the number of individuals trained.
+
+    Args:
+        attached: Stop when standard input closes, that is when whoever started this worker is gone.
+    """
+    import threading
+
+    from optevo.search.worker import open_worker, stopping
+
+    search = open_search(name, url=storage_url(storage))
+    stop = threading.Event()
+    if attached:
+        _stop_with_stdin(stop)
+    with stopping(stop):
+        return open_worker(search, root=data, stop=stop).run()
+
+
+def best(name: str, *, storage: str | None = None, trial: int | None = None) -> Best:
+    """The winner of the final; before that the best of the search so far, or trial number `trial`.
+
+    Raises:
+        UsageError: There is no such trial, or none was trained yet.
+    """
+    search = open_search(name, url=storage_url(storage))
+    finalists = tuple(candidates(search))
+    if trial is not None:
+        found = [t for t in search.study.get_trials(deepcopy=False) if t.number == trial and t.value is not None]
+        if not found:
+            raise UsageError(f"study {name!r}: trial {trial} does not exist or has no result; see `optevo study show`.")
+        chosen, value = found[0], found[0].value
+    elif finalists:
+        chosen, value = finalists[0].trial, finalists[0].mean
+    else:
+        top = best_distinct(canonical_trials(search), 1)
+        if not top:
+            raise UsageError(f"study {name!r}: nothing is trained yet; run `optevo study run {name}`.")
+        chosen, value = top[0], top[0].value
+    assert value is not None
+    architecture = space_of(search.spec).architecture(chosen.params)
+    cost = cost_of(architecture, search.spec)
+    return Best(
+        study=name,
+        trial=chosen.number,
+        value=value,
+        architecture=architecture,
+        parameters=cost.parameters,
+        exact_macs=cost.exact_macs,
+        literature_macs=cost.literature_macs,
+        candidates=finalists,
+    )
+
+
+def finetune(
+    name: str,
+    *,
+    storage: str | None = None,
+    trial: int | None = None,
+    architecture: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    data: Path | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train the winner of a study (or one of its trials, or a named architecture) whole, into a model folder.
+
+    Args:
+        trial: Number of a trial to train instead of the winner.
+        architecture: A name instead: `"original"` is pix2pix's network in the study's scale.
+        seed: Of everything random in the training.
+        out: The folder; by default `models/NAME-winner`, `models/NAME-trial-N` or `models/NAME-ARCHITECTURE`.
+        on_step: Called with the steps done and the steps in all; may raise to interrupt.
+
+    Raises:
+        UsageError: There is no such study, trial or architecture, or the folder exists already.
+        OptevoError: The loss diverged, or the disk is full.
+    """
+    from optevo.models.train import train_model
+    from optevo.training.engine import resolve
+
+    search = open_search(name, url=storage_url(storage))
+    spec = search.spec
+    if architecture is not None and trial is not None:
+        raise UsageError("--trial and --architecture: name one of them.")
+    if architecture is not None:
+        chosen, number, label = named_architecture(architecture, spec), None, architecture
+    else:
+        winner = best(name, storage=storage, trial=trial)
+        chosen, number = winner.architecture, winner.trial
+        label = "winner" if trial is None else f"trial-{trial}"
+    folder = out or Path("models") / f"{name}-{label}"
+    train_model(
+        chosen,
+        spec,
+        search.splits(root=data),
+        folder,
+        engine=resolve(device=spec.engine.device, precision=search.record.precision, threads=spec.finetune.threads),
+        seed=seed,
+        title=f"{name} {label}",
+        study=name,
+        trial=number,
+        versions=versions(),
+        on_step=on_step,
+    )
+    return folder
+
+
+def evaluate(
+    folder: Path,
+    *,
+    data: Path,
+    split: str = "test",
+    device: str = "auto",
+    mode: str = "eval",
+    spec: Spec | None = None,
+) -> dict[str, Any]:
+    """Quality on a split of a folder of pairs, parameters, both operation counts, file size and latency of a model.
+
+    Args:
+        folder: A model folder.
+        data: Pairs in any layout that `optevo data check` accepts.
+        mode: `"eval"`, as a user runs the model, or `"pix2pix"` (batch statistics and dropout).
+        spec: The study's specification, for its splits; by default the splits that the folder has.
+    """
+    import torch
+
+    from optevo.data.pairs import find_pairs
+    from optevo.data.resident import load_pairs
+    from optevo.models.folder import read_facts
+    from optevo.models.train import evaluate_model
+    from optevo.training.engine import resolve
+
+    facts = read_facts(folder)
+    found: Mapping[str, Any] = find_pairs(data)
+    if not found.get(split):
+        raise UsageError(f"{data}: has no {split} pairs, only {', '.join(found)}; name one of those with --split.")
+    engine = resolve(device=device, precision="fp32", threads=0)
+    pairs = load_pairs(
+        found[split],
+        size=facts.size,
+        direction="AtoB" if facts.direction == "AtoB" else "BtoA",
+        input_channels=facts.architecture["input_channels"],
+        target_channels=facts.architecture["output_channels"],
+        device=torch.device(engine.device),
+        jitter=False,
+    )
+    return evaluate_model(folder, pairs, split=split, engine=engine, mode=mode)
+
+
+def named_architecture(name: str, spec: Spec) -> UNetArchitecture:
+    """An architecture by name, with the specification's image channels.
+
+    Raises:
+        UsageError: There is none of that name, or it is too deep for the images.
+    """
+    channels = {"input_channels": spec.data.input_channels, "output_channels": spec.data.target_channels}
+    if name == "original":
+        return original_of(spec)
+    if name == "pix2pix":
+        return original(depth=spec.space.depth, **channels)
+    if name not in NAMED:
+        known = ", ".join(["original", "pix2pix", *(key for key in NAMED if key != "original")])
+        raise UsageError(f"--architecture {name}: there is none of that name; choose one of {known}.")
+    found = NAMED[name](**channels)
+    found.check_size(*spec.data.size)
+    return found
+
+
+def _gpus(search: Search) -> tuple[int, ...]:
+    if search.record.device != "cuda":
+        return ()
+    import torch
+
+    if not torch.cuda.is_available():
+        raise OptevoError(
+            f"study {search.name!r} was created for GPUs and this machine has none; create one with "
+            "--set engine.device=cpu, or run it elsewhere."
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible and all(part.strip().isdigit() for part in visible.split(",")):
+        return tuple(int(part) for part in visible.split(","))
+    return tuple(range(torch.cuda.device_count()))
+
+
+def _stop_with_stdin(stop: Any) -> None:
+    import sys
+    import threading
+
+    def watch() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def list_studies(*, storage: str | None = None) -> list[dict[str, Any]]:
+    """One row a study of optevo: name, system, trials, when it was begun."""
+    from optevo.search.study import summaries
+
+    return summaries(url=storage_url(storage))
+
+
+def show(name: str, *, storage: str | None = None) -> dict[str, Any]:
+    """How far a study is: the state, and a row a complete generation with its best and mean value."""
+    search = open_search(name, url=storage_url(storage))
+    state = snapshot(search)
+    return {
+        "study": name,
+        "phase": state.phase,
+        "stopped": stop_reason(search),
+        "generation": state.generation,
+        "filled": state.filled,
+        "slots": state.slots,
+        "trained": state.trained,
+        "failed": state.failed,
+        "running": len(state.running),
+        "best_trial": None if state.best is None else state.best.number,
+        "best_value": None if state.best is None else state.best.value,
+        "record": {key: getattr(search.record, key) for key in ("fingerprint", "precision", "threads", "versions")},
+        "generations": generation_rows(search),
+    }
+
+
+def estimate(name: str, *, storage: str | None = None, data: Path | None = None) -> dict[str, Any]:
+    """Train one typical individual for a while, and say what the whole study takes on this machine.
+
+    Typical is the median of 101 random individuals by exact MACs. Up to 30 of its steps are timed and scaled up.
+
+    Returns:
+        Seconds an individual, individuals at most, hours with this machine's workers, memory of a worker in MiB, disk
+        in MiB (the store and the winner's model).
+    """
+    from optevo.search.estimate import measure
+    from optevo.search.worker import open_worker
+
+    search = open_search(name, url=storage_url(storage))
+    worker = open_worker(search, root=data)
+    measured = measure(worker.task)
+    settings = search.spec.sampler
+    individuals = settings.population * settings.generations
+    final = search.spec.final
+    longer = (final.steps or 2 * search.spec.training.steps) / search.spec.training.steps
+    workers = len(_gpus(search)) or max(1, (os.cpu_count() or 1) // search.record.threads)
+    trainings = individuals + final.candidates * final.seeds * longer
+    return {
+        "seconds_an_individual": measured.seconds,
+        "individuals_at_most": individuals,
+        "workers_here": workers,
+        "hours_at_most": trainings * measured.seconds / workers / 3600,
+        "memory_MiB_a_worker": measured.memory / 2**20,
+        "disk_MiB": (individuals * 6_000 + 4 * measured.parameters) / 2**20,
+    }
+
+
+@dataclass(frozen=True)
+class QuickstartResult:
+    """What the quickstart made: a row a model, and where everything lies."""
+
+    rows: list[dict[str, Any]]
+    places: dict[str, str]
+
+
+def quickstart(out: Path = Path("runs/quickstart"), *, workers: int | None = None) -> QuickstartResult:
+    """The whole way, small: search on drawn pictures, train winner and original alike, judge and picture both."""
+    quickstart_search(out, workers=workers)
+    return quickstart_models(out)
+
+
+def quickstart_search(
+    out: Path,
+    *,
+    workers: int | None = None,
+    on_snapshot: Callable[[Snapshot, int], None] | None = None,
+    on_line: Say = print,
+) -> None:
+    """Draw the pictures and run (or continue) the search."""
+    from optevo.data.drawn import draw_facades
+
+    folder, url = out / "data" / "drawn-facades", _quickstart_store(out)
+    if not folder.exists():
+        on_line(f"drawing facades into {folder}")
+        draw_facades(folder, count=120, val=16, test=24, size=(64, 64), seed=0)
+    if "quickstart" not in [row["study"] for row in list_studies(storage=url)]:
+        create_study("quickstart", "quickstart", storage=url, overrides=[f"data.root={folder}"])
+    run_study("quickstart", storage=url, workers=workers, on_snapshot=on_snapshot, on_line=on_line)
+
+
+def quickstart_models(out: Path, *, on_line: Say = print) -> QuickstartResult:
+    """Train the winner and the original under one budget, judge both on the test pictures, and draw the rows."""
+    from optevo.models.folder import load_generator
+    from optevo.models.train import rows_of
+    from optevo.reports.pictures import save_picture
+    from optevo.search.launch import run_together
+
+    url = _quickstart_store(out)
+    rows, generators = [], {}
+    data, picture = out / "data" / "drawn-facades", out / "picture.png"
+    folders = {"searched": out / "models" / "searched", "original": out / "models" / "original"}
+    finetune_one = ["model", "finetune", "quickstart", "--out"]
+    commands = [
+        [*finetune_one, str(folder), *(["--architecture", "original"] if label == "original" else [])]
+        for label, folder in folders.items()
+        if not folder.exists()
+    ]
+    run_together(commands, url=url, on_line=on_line)
+    for label, folder in folders.items():
+        report = evaluate(folder, data=data)
+        generators[label] = load_generator(folder)
+        rows.append(_quickstart_row(label, report))
+    spec = open_search("quickstart", url=url).spec
+    save_picture(rows_of(dict(reversed(generators.items())), test_pairs(data, spec)), picture)
+    places = {"picture": picture, "models": out / "models", "study (SQLite)": out / "optevo.db"}
+    return QuickstartResult(rows, {what: str(where) for what, where in places.items()})
+
+
+def test_pairs(data: Path, spec: Spec) -> Any:
+    """The test pairs of a folder as a specification sees them, on the CPU."""
+    from optevo.tasks.splits import find_splits
+    from optevo.tasks.unet import load_split
+    from optevo.training.engine import resolve
+
+    splits = find_splits(spec, root=data, seed=spec.seed)
+    return load_split(splits.test, spec, device=resolve(device="cpu").device, jitter=False)
+
+
+def _quickstart_row(label: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    quality = {key.split("_")[0]: value for key, value in report.items() if key.split("_")[0] in ("l1", "psnr", "ssim")}
+    return {
+        "model": label,
+        "L1": f"{quality['l1']:.4f}",
+        "PSNR dB": f"{quality['psnr']:.2f}",
+        "SSIM": f"{quality['ssim']:.4f}",
+        "parameters": f"{report['parameters']:,}",
+        "exact MACs": f"{report['exact_macs'] / 1e6:.1f} M",
+        "file": f"{report['file_bytes'] / 2**20:.2f} MiB",
+        "latency": f"{report['latency_ms_median']:.1f} ms",
+    }
+
+
+def _quickstart_store(out: Path) -> str:
+    return f"sqlite:///{out / 'optevo.db'}"

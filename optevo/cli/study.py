@@ -1,0 +1,141 @@
+"""optevo study: create, run, list, show, best, estimate, delete."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from optevo.cli.options import AsJson, Data, Name, Storage
+
+app = typer.Typer(name="study", help="Create and run searches, and see what they found.", no_args_is_help=True)
+
+Spec = Annotated[str, typer.Option(help="A TOML file, or the name of a ready specification.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting on top, such as sampler.population=8; repeatable.", show_default=False),
+]
+
+
+@app.command()
+def create(name: Name, spec: Spec, set_: Set = None, storage: Storage = None) -> None:
+    """Check the specification and the images, and store the study. Nothing is trained yet."""
+    from optevo import api
+
+    search = api.create_study(name, spec, storage=storage, overrides=set_ or [])
+    record = search.record
+    typer.echo(
+        f"created study {name}: {search.spec.sampler.generations} generations of {search.spec.sampler.population}, "
+        f"{record.precision} on {record.device}, {record.threads} threads a trial. Next: optevo study run {name}"
+    )
+
+
+@app.command()
+def run(
+    name: Name,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default what the machine allows.")] = None,
+    storage: Storage = None,
+    data: Data = None,
+) -> None:
+    """Continue a study until nothing is left to do."""
+    from optevo import api
+    from optevo.cli.table import watching
+
+    with watching(name) as view:
+        state = api.run_study(
+            name, storage=storage, workers=workers, data=data, on_snapshot=view.show, on_line=view.line
+        )
+    if state.phase == "done" and view.shown == 0:
+        typer.echo(f"study {name}: nothing is left to do.")
+    typer.echo(f"Next: optevo study best {name}, optevo model finetune {name}")
+
+
+@app.command("list")
+def list_(storage: Storage = None, as_json: AsJson = False) -> None:
+    """The studies in the store."""
+    from optevo import api
+    from optevo.cli.table import print_rows
+
+    rows = api.list_studies(storage=storage)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    elif rows:
+        print_rows(rows)
+    else:
+        typer.echo("no studies yet; create one with `optevo study create`.")
+
+
+@app.command()
+def show(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
+    """How far a study is, and its generations."""
+    from optevo import api
+    from optevo.cli.table import print_rows
+
+    report = api.show(name, storage=storage)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    generations = report.pop("generations")
+    for key, value in report.items():
+        if not isinstance(value, dict):
+            typer.echo(f"{key}: {value}")
+    print_rows(generations)
+
+
+@app.command()
+def best(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
+    """The winner, with its spread over the final's seeds."""
+    from optevo import api
+    from optevo.cli.table import print_rows
+
+    winner = api.best(name, storage=storage)
+    if as_json:
+        typer.echo(json.dumps(winner.to_dict(), indent=2))
+        return
+    architecture = winner.architecture
+    typer.echo(
+        f"trial {winner.trial}: channels {list(architecture.channels)}, skips {[int(s) for s in architecture.skips]}\n"
+        f"{winner.parameters / 1e6:.3f} M parameters, {winner.exact_macs / 1e6:.1f} M exact MACs, "
+        f"{winner.literature_macs / 1e6:.1f} M literature MACs"
+    )
+    if not winner.candidates:
+        typer.echo(f"value {winner.value:.4f} of one short training; the final will tell luck from quality.")
+        return
+    rows = [
+        {
+            "trial": c.trial.number,
+            "mean": f"{c.mean:.4f}",
+            "std": "" if c.spread is None else f"{c.spread:.4f}",
+            "values": ", ".join(f"{value:.4f}" for value in c.values),
+        }
+        for c in winner.candidates
+    ]
+    print_rows(rows)
+
+
+@app.command()
+def estimate(name: Name, storage: Storage = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Train one typical individual and say how long, and how much memory and disk, the whole study takes."""
+    from optevo import api
+
+    report = api.estimate(name, storage=storage, data=data)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    for key, value in report.items():
+        typer.echo(f"{key.replace('_', ' ')}: {value:.3g}" if isinstance(value, float) else f"{key}: {value}")
+
+
+@app.command()
+def delete(
+    name: Name,
+    storage: Storage = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a study from the store, with all its trials."""
+    from optevo.search.store import storage_url
+    from optevo.search.study import delete_study
+
+    if not yes and not typer.confirm(f"Delete study {name} and all its trials?"):
+        raise typer.Exit(1)
+    delete_study(name, url=storage_url(storage))
+    typer.echo(f"deleted study {name}.")

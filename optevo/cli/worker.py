@@ -1,0 +1,20 @@
+"""optevo worker: one more worker for a study, from anywhere."""
+
+from typing import Annotated
+
+import typer
+
+from optevo.cli.options import Data, Name, Storage
+
+
+def worker(
+    name: Name,
+    storage: Storage = None,
+    data: Data = None,
+    attached: Annotated[bool, typer.Option("--attached", hidden=True)] = False,
+) -> None:
+    """Train individuals of a study until nothing is left. Any number of workers may join and leave at any time."""
+    from optevo import api
+
+    count = api.work(name, storage=storage, data=data, attached=attached)
+    typer.echo(f"trained {count} individuals; nothing is left to do.", err=True)

@@ -1,0 +1,176 @@
+"""Model folders: a trained generator with everything that is known about it."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optevo import __version__
+from optevo.errors import OptevoError, UsageError
+from optevo.spaces.unet import UNetArchitecture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import nn
+
+FORMAT = 1
+WEIGHTS, FACTS, SAMPLES, CARD = "generator.safetensors", "model.json", "samples.png", "README.md"
+
+# A weights file says how large its tensors are before they are made; model.json must agree within this.
+MAX_PARAMETERS = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """`model.json`. `metrics` have their protocol in their names; sizes are (height, width) in pixels."""
+
+    architecture: dict[str, Any]
+    size: tuple[int, int]
+    direction: str
+    seed: int
+    fingerprint: str
+    precision: str
+    parameters: int
+    exact_macs: int
+    literature_macs: int
+    metrics: dict[str, float]
+    training: dict[str, Any]
+    study: str | None = None
+    trial: int | None = None
+    title: str = "generator"
+    family: str = "unet"
+    format: int = FORMAT
+    optevo: str = __version__
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def check_target(folder: Path) -> None:
+    """Refuse a folder that a model could not be written to, before hours are spent on it.
+
+    Raises:
+        UsageError: It holds something already, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: exists already and is not empty; name another folder with --out, or remove it.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out.") from error
+
+
+def save_model(folder: Path, generator: "nn.Module", facts: ModelFacts, *, samples: "Image | None" = None) -> Path:
+    """Write a model folder; it appears whole or not at all.
+
+    Raises:
+        OptevoError: The disk is full, or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        temporary.chmod(0o755)
+        save_file(weights, temporary / WEIGHTS)
+        (temporary / FACTS).write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
+        (temporary / CARD).write_text(_card(facts, pictured=samples is not None), encoding="utf-8")
+        if samples is not None:
+            samples.save(temporary / SAMPLES, format="PNG")
+        os.replace(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise OptevoError(f"{folder}: cannot write the model ({error}); free some disk space or name another folder."
+                          ) from error  # fmt: skip
+    return folder
+
+
+def read_facts(folder: Path) -> ModelFacts:
+    """What is known about a model.
+
+    Raises:
+        UsageError: The folder is no model folder, or one that this version cannot read.
+    """
+    path = folder / FACTS
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder}: not a model folder ({path.name}: {error}).") from None
+    if not isinstance(stored, Mapping) or stored.get("format") != FORMAT or stored.get("family") != "unet":
+        made = stored.get("optevo", "an unknown version") if isinstance(stored, Mapping) else "an unknown version"
+        raise UsageError(f"{path}: written by optevo {made}; this is {__version__}, which cannot read it.")
+    try:
+        facts = ModelFacts(**{**stored, "size": tuple(stored["size"])})
+        UNetArchitecture.from_dict(facts.architecture)
+    except (TypeError, KeyError) as error:
+        raise UsageError(f"{path}: damaged ({error}).") from None
+    return facts
+
+
+def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
+    """The generator of a model folder, in eval mode.
+
+    Args:
+        folder: As `optevo model finetune` writes it.
+        device: Where the module goes.
+
+    Returns:
+        A module from `(B, C_in, H, W)` to `(B, C_out, H, W)`, both in [-1, 1]; H and W are multiples of
+        `2 ** architecture.depth`.
+
+    Raises:
+        UsageError: The folder is no model folder, or its parts do not fit each other.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from optevo.networks.unet import UNetGenerator
+
+    folder = Path(folder)
+    facts = read_facts(folder)
+    if facts.parameters > MAX_PARAMETERS:
+        raise UsageError(f"{folder / FACTS}: parameters = {facts.parameters}: larger than any generator of optevo.")
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{folder / WEIGHTS}: not readable ({error}).") from None
+    with torch.device("meta"):
+        generator = UNetGenerator(UNetArchitecture.from_dict(facts.architecture))
+    try:
+        generator.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise UsageError(f"{folder}: {WEIGHTS} does not fit {FACTS} ({str(error).splitlines()[-1].strip()}).") from None
+    return generator.requires_grad_(False).eval().to(device)
+
+
+def _card(facts: ModelFacts, *, pictured: bool) -> str:
+    height, width = facts.size
+    lines = [
+        f"# {facts.title}",
+        "",
+        f"A U-Net generator ({facts.direction}) for {height} x {width} pixels, made by optevo {facts.optevo}.",
+        "",
+        f"- channels {list(facts.architecture['channels'])}, skips {[int(s) for s in facts.architecture['skips']]}",
+        f"- {facts.parameters / 1e6:.3f} M parameters",
+        f"- {facts.exact_macs / 1e6:.1f} M multiply-accumulates an image, exactly; "
+        f"{facts.literature_macs / 1e6:.1f} M as the literature counts them (thop)",
+        *[f"- {name}: {value:.4f}" for name, value in facts.metrics.items()],
+        f"- seed {facts.seed}, data fingerprint {facts.fingerprint}, trained in {facts.precision}",
+        "",
+        *(["![Input, output and target](samples.png)", ""] if pictured else []),
+        "```python",
+        "import optevo",
+        'generator = optevo.load_generator("THIS FOLDER")  # (B, C, H, W) in [-1, 1] -> the same',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,36 @@
+"""Which process trains, so that others on the same machine see at once when it is gone."""
+
+import os
+import socket
+from pathlib import Path
+
+PROCESS = "optevo:process"
+
+
+def name() -> str:
+    """Who trains, for people: host and process number."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def identity(pid: int | None = None) -> str | None:
+    """A text that no other process has, ever: boot, process namespace, number and start time. None off Linux."""
+    pid = os.getpid() if pid is None else pid
+    try:
+        start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{_machine()}/{pid}/{start}"
+    except (OSError, IndexError):
+        return None
+
+
+def is_gone(stored: str) -> bool:
+    """Whether a process of THIS machine and namespace has ended; False for any other."""
+    machine, pid, _ = stored.rsplit("/", 2)
+    try:
+        return machine == _machine() and identity(int(pid)) != stored
+    except OSError:
+        return False
+
+
+def _machine() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

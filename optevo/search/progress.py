@@ -1,0 +1,211 @@
+"""How far a study is: read from the trials, by whoever asks. Loads no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import fmean, stdev
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from optevo.samplers import claim_of, slots
+from optevo.search.study import Search
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate of the final: what its trainings with new seeds gave."""
+
+    trial: FrozenTrial
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds; None for a single one."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a study at one moment.
+
+    `phase` is "search", "final" or "done". `generation` counts complete generations; `filled` of `slots` belong to the
+    phase's current generation. `trained` counts trainings, without individuals whose value was known already.
+    """
+
+    phase: str
+    generation: int
+    generations: int
+    filled: int
+    slots: int
+    trained: int
+    best: FrozenTrial | None
+    mean: float | None
+    running: tuple[FrozenTrial, ...]
+    failed: int
+    seconds_left: float | None
+
+
+def canonical_trials(search: Search) -> list[FrozenTrial]:
+    """The results that count: every complete generation, and what is filled of the one being trained."""
+    frontier = search.sampler.frontier(search.study)
+    trials = [trial for generation in search.sampler.history(search.study) for trial in generation]
+    if frontier is not None:
+        found = (slots.canonical(frontier.trials_of(slot)) for slot in range(len(frontier.brood.individuals)))
+        trials += [trial for trial in found if trial is not None]
+    return trials
+
+
+def stop_reason(search: Search) -> str | None:
+    """Why the search is over, or None: its last generation, no improvement, or its hours."""
+    history = search.sampler.history(search.study)
+    rule = search.spec.stop
+    if len(history) >= search.spec.sampler.generations:
+        return f"all {len(history)} generations are complete"
+    if rule.patience is not None and _generations_without_improvement(history) >= rule.patience:
+        return f"the best individual has not improved in {rule.patience} generations"
+    if rule.hours is not None and hours_trained(search.study.get_trials(deepcopy=False)) >= rule.hours:
+        return f"{rule.hours:g} hours of training are over"
+    return None
+
+
+def hours_trained(trials: Sequence[FrozenTrial]) -> float:
+    """Hours in which at least one individual was in training."""
+    spans = sorted(
+        (trial.datetime_start, trial.datetime_complete)
+        for trial in trials
+        if trial.datetime_start and trial.datetime_complete
+    )
+    total, end = timedelta(), datetime.min
+    for start, stop in spans:
+        if stop > end:
+            total += stop - max(start, end)
+            end = stop
+    return total.total_seconds() / 3600
+
+
+def candidates(search: Search) -> list[Candidate]:
+    """The candidates of a complete final, best mean first; empty before that.
+
+    A candidate one of whose trainings failed is out: its mean would be of its lucky seeds.
+    """
+    final = search.final()
+    if final is None:
+        return []
+    results = _final_results(final)
+    per = search.spec.final.seeds
+    if any(trial is None for trial in results):
+        return []
+    by_number = {trial.number: trial for trial in search.study.get_trials(deepcopy=False)}
+    found = []
+    for place, number in enumerate(final.user_attrs["candidates"]):
+        trained = results[place * per : (place + 1) * per]
+        values = [trial.value for trial in trained if trial is not None and trial.state == TrialState.COMPLETE]
+        if len(values) == per and number in by_number:
+            found.append(Candidate(by_number[number], tuple(v for v in values if v is not None)))
+    return sorted(found, key=lambda candidate: candidate.mean)
+
+
+def snapshot(search: Search, *, workers: int = 1) -> Snapshot:
+    """Read the store once and sum it up."""
+    final = search.final()
+    stopped = stop_reason(search)
+    trials = search.study.get_trials(deepcopy=False)
+    history = search.sampler.history(search.study)
+    good = [t for t in canonical_trials(search) if t.state == TrialState.COMPLETE and t.value is not None]
+    current = good[-search.spec.sampler.population :]
+    if final is not None:
+        results = _final_results(final)
+        filled, total = sum(trial is not None for trial in results), len(results)
+        phase = "done" if filled == total else "final"
+        running = _running(final)
+        left = (total - filled) * _seconds_a_trial(final.get_trials(deepcopy=False), default=_seconds_a_trial(trials))
+    else:
+        frontier = search.sampler.frontier(search.study)
+        total = search.spec.sampler.population
+        filled = _filled(frontier) if frontier is not None else total
+        phase = "search" if stopped is None else ("final" if search.spec.final.candidates else "done")
+        running = _running(search.study)
+        open_slots = 0 if stopped else (search.spec.sampler.generations - len(history)) * total - filled
+        left = open_slots * _fresh_share(trials) * _seconds_a_trial(trials)
+    return Snapshot(
+        phase=phase,
+        generation=len(history),
+        generations=search.spec.sampler.generations,
+        filled=filled,
+        slots=total,
+        trained=sum(1 for t in trials if t.state.is_finished() and "reused_from" not in t.user_attrs),
+        best=min(good, key=lambda t: (t.value, t.number), default=None),
+        mean=fmean(t.value for t in current if t.value is not None) if current else None,
+        running=running,
+        failed=sum(1 for t in trials if t.state == TrialState.FAIL),
+        seconds_left=left / max(1, workers) if left == left else None,
+    )
+
+
+def generation_rows(search: Search) -> list[dict[str, Any]]:
+    """A row a complete generation: its best and mean value, and how many of its individuals were trained for it."""
+    rows: list[dict[str, Any]] = []
+    for number, generation in enumerate(search.sampler.history(search.study)):
+        values = [trial.value for trial in generation if trial.value is not None]
+        rows.append(
+            {
+                "generation": number,
+                "best": min(values, default=None),
+                "mean": fmean(values) if values else None,
+                "trained": sum("reused_from" not in trial.user_attrs for trial in generation),
+                "failed": sum(trial.state == TrialState.FAIL for trial in generation),
+            }
+        )
+    return rows
+
+
+def _generations_without_improvement(history: Sequence[Sequence[FrozenTrial]]) -> int:
+    bests = [
+        min((t.value for t in generation if t.value is not None and t.state == TrialState.COMPLETE), default=None)
+        for generation in history
+    ]
+    best, since = float("inf"), 0
+    for value in bests:
+        since += 1
+        if value is not None and value < best:
+            best, since = value, 0
+    return since
+
+
+def _final_results(final: Study) -> list[FrozenTrial | None]:
+    claimed = slots.claims(final.get_trials(deepcopy=False), generation=0)
+    return [slots.canonical(claimed.get(slot, ())) for slot in range(len(final.user_attrs["individuals"]))]
+
+
+def _filled(frontier: object) -> int:
+    from optevo.samplers.base import Frontier
+
+    assert isinstance(frontier, Frontier)
+    return sum(slots.canonical(frontier.trials_of(slot)) is not None for slot in range(len(frontier.brood.individuals)))
+
+
+def _running(study: Study) -> tuple[FrozenTrial, ...]:
+    trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return tuple(trial for trial in trials if claim_of(trial) is not None)
+
+
+def _seconds_a_trial(trials: Sequence[FrozenTrial], *, default: float = float("nan")) -> float:
+    spans = [
+        (t.datetime_complete - t.datetime_start).total_seconds()
+        for t in trials
+        if t.state == TrialState.COMPLETE and t.datetime_complete and t.datetime_start and "seconds" in t.user_attrs
+    ]
+    return fmean(spans[-50:]) if spans else default
+
+
+def _fresh_share(trials: Sequence[FrozenTrial]) -> float:
+    """How many of the slots need training at all: others repeat known individuals."""
+    finished = [t for t in trials if t.state == TrialState.COMPLETE]
+    fresh = sum("reused_from" not in t.user_attrs for t in finished)
+    return fresh / len(finished) if finished else 1.0

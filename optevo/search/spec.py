@@ -1,0 +1,166 @@
+"""The specification of a study: a TOML file, checked whole before anything is done."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from optevo.errors import UsageError
+from optevo.tasks.settings import Count, Section, UNetSettings
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SamplerSettings(Section):
+    """`[sampler]`: the genetic algorithm, see :class:`optevo.samplers.RouletteGASampler`."""
+
+    population: Annotated[int, Field(ge=2)] = 32
+    generations: Count = 100
+    selection: Share = 0.2
+    crossover: Share = 0.7
+    mutation: Share = 0.1
+    scaling: Literal["proportional", "rank", "sigma"] = "proportional"
+    mutation_kind: Literal["segment", "single"] = "segment"
+    elites: Annotated[int, Field(ge=0)] = 1
+    duplicates: Literal["keep", "mutate"] = "keep"
+    reuse: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SamplerSettings":
+        total = self.selection + self.crossover + self.mutation
+        if abs(total - 1) > 1e-9:
+            raise ValueError(
+                f"sampler.selection + crossover + mutation = {total:g}: the three probabilities must add up to 1"
+            )
+        if self.elites >= self.population:
+            raise ValueError(f"sampler.elites = {self.elites}: must be below sampler.population = {self.population}")
+        return self
+
+
+class StopSettings(Section):
+    """`[stop]`: ends the search before its last generation.
+
+    `hours` counts the time in which at least one individual was in training; `patience` counts complete generations
+    without a better best individual.
+    """
+
+    hours: Annotated[float, Field(gt=0)] | None = None
+    patience: Count | None = None
+
+
+class FinalSettings(Section):
+    """`[final]`: the best distinct individuals are trained again, each with the same new seeds; 0 candidates for none.
+
+    `steps` is the length of each training; None takes twice the mini-training.
+    """
+
+    candidates: Annotated[int, Field(ge=0)] = 3
+    seeds: Annotated[int, Field(ge=1)] = 3
+    steps: Count | None = None
+
+
+class Spec(UNetSettings):
+    """A whole specification. `seed` drives everything random in the study."""
+
+    system: Literal["unet"] = "unet"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    sampler: SamplerSettings = SamplerSettings()
+    stop: StopSettings = StopSettings()
+    final: FinalSettings = FinalSettings()
+
+
+def find_spec(spec: str | Path) -> Path:
+    """A TOML file, or a specification that comes with optevo, by its name such as `"quickstart"`."""
+    path = Path(spec)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    ready = _ready_folder() / f"{spec}.toml"
+    return ready if ready.exists() else path
+
+
+def ready_specs() -> list[str]:
+    """Names of the specifications that come with optevo."""
+    return sorted(path.stem for path in _ready_folder().glob("*.toml"))
+
+
+def _ready_folder() -> Path:
+    """`studies/`: inside an installed package, beside it in a checkout."""
+    installed = Path(__file__).parents[1] / "studies"
+    return installed if installed.exists() else Path(__file__).parents[2] / "studies"
+
+
+def read_spec(path: Path, *, overrides: Sequence[str] = ()) -> Spec:
+    """Read a TOML file and settings of the form `table.key=value` on top of it.
+
+    Raises:
+        UsageError: One line that names the file, the key, the value and the cure.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: there is no such file; name one, or a ready specification: {', '.join(ready_specs())}."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}).") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}.") from None
+    for override in overrides:
+        _override(document, override)
+    return parse_spec(document, source=str(path))
+
+
+def parse_spec(document: Any, *, source: str) -> Spec:
+    """A specification from plain data, whether from a file or from a database: nothing in it is ever executed."""
+    try:
+        return Spec.model_validate(document)
+    except ValidationError as error:
+        raise UsageError(f"{source}: {_explain(error)}") from None
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    names = key.strip().split(".")
+    if not separator or not all(names):
+        raise UsageError(f"--set {override}: write it as table.key=value, for example --set sampler.population=8.")
+    table = document
+    for name in names[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {override}: {name} is a value, not a table.")
+    table[names[-1]] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    """A TOML value; anything that is none is taken as a string, so that paths need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"] if isinstance(part, str) and not part.startswith("function-"))
+    value = json.dumps(problem["input"], default=str)
+    value = value if len(value) <= 80 else value[:77] + "..."
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {_known(problem['loc'])}{more}."
+    if problem["type"] == "missing":
+        return f"{key}: missing; add it{more}."
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if problem["type"] == "value_error":
+        return f"{message}{more}."
+    return f"{key} = {value}: {message[0].lower()}{message[1:]}{more}."
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    model: Any = Spec
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation
+    table = ".".join(str(part) for part in location[:-1])
+    return f"{'table ' + table if table else 'the specification'} has {', '.join(sorted(model.model_fields))}"

@@ -1,0 +1,317 @@
+"""The worker: takes free slots, trains them, tells the store. Any number of workers share a study; none is special."""
+
+import logging
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+from optevo.errors import OptevoError
+from optevo.evolution import generator
+from optevo.samplers import SlotSampler, Standing, claim_of
+from optevo.samplers.slots import FAILURE, Claim
+from optevo.search import processes
+from optevo.search.processes import PROCESS, is_gone
+from optevo.search.progress import canonical_trials, stop_reason
+from optevo.search.store import GRACE, HEARTBEAT
+from optevo.search.study import Search, begin_final, versions
+from optevo.tasks.unet import Evaluation, OverBudgetError, UNetTask
+from optevo.training.engine import Engine, resolve
+from optevo.training.pix2pix import DivergedError
+
+log = logging.getLogger("optevo.worker")
+
+POLL = 1.0  # seconds between looks at the store while others finish a generation
+ERRORS_IN_A_ROW = 3  # after so many unexpected errors the fault is not the individual's
+
+
+class InterruptedTrainingError(OptevoError):
+    """The worker was asked to stop while it trained."""
+
+    exit_code = 130
+
+
+@dataclass
+class Worker:
+    """One process's share of a study.
+
+    Args:
+        search: The study, opened by this process.
+        task: Evaluates individuals.
+        stop: Set from outside (Ctrl-C, SIGTERM) to end the current training at its next step.
+    """
+
+    search: Search
+    task: UNetTask
+    stop: threading.Event
+
+    def run(self) -> int:
+        """Train until nothing is left to do.
+
+        Returns:
+            The number of individuals that this worker trained.
+
+        Raises:
+            OptevoError: Trainings keep failing, or the store does.
+            InterruptedTrainingError: `stop` was set.
+        """
+        trained = self.train_all(self.search.study, self._search_seed, self._search_is_over, steps=None)
+        if self.search.spec.final.candidates:
+            final = self._open_final()
+            if final is not None:
+                trained += self.train_all(final, self._final_seed, lambda: False, steps=self._final_steps)
+        return trained
+
+    @property
+    def _final_steps(self) -> int:
+        return self.search.spec.final.steps or 2 * self.search.spec.training.steps
+
+    def _search_is_over(self) -> bool:
+        reason = stop_reason(self.search)
+        if reason:
+            log.info("search over: %s", reason)
+        return reason is not None
+
+    def _search_seed(self, claim: Claim) -> int:
+        return training_seed(self.search.spec.seed, 0, claim.generation, claim.slot)
+
+    def _final_seed(self, claim: Claim) -> int:
+        # Every candidate meets the same seeds, so that their differences are paired; none was met in the search.
+        return training_seed(self.search.spec.seed, "final", claim.slot % self.search.spec.final.seeds)
+
+    def _open_final(self) -> Study | None:
+        while (final := self.search.final()) is None:
+            self._check_stop()
+            sweep(self.search.study)
+            if not _anyone_training(self.search.study):
+                trials = canonical_trials(self.search)
+                if not any(trial.state == TrialState.COMPLETE for trial in trials):
+                    log.warning("no final: not one individual was trained successfully")
+                    return None
+                return begin_final(self.search, trials=trials)
+            self.stop.wait(POLL)
+        return final
+
+    def train_all(
+        self, study: Study, seed_of: Callable[[Claim], int], is_over: Callable[[], bool], *, steps: int | None
+    ) -> int:
+        """Train every individual of one study.
+
+        Args:
+            study: With one of optevo's samplers.
+            seed_of: The training seed of a claim.
+            is_over: Looked at before each individual; True ends it early.
+            steps: Instead of `training.steps`.
+
+        Returns:
+            The number of individuals that this worker trained.
+        """
+        sampler = study.sampler
+        assert isinstance(sampler, SlotSampler)
+        trained = errors = 0
+        while not is_over():
+            self._check_stop()
+            sweep(study)
+            place = sampler.next_slot(study)
+            if place is Standing.DONE:
+                break
+            if place is Standing.WAIT:
+                self.stop.wait(POLL)
+                continue
+            failure = self._train_one(study, seed_of, steps)
+            errors = errors + 1 if failure == "error" else 0
+            trained += 1
+            if errors >= ERRORS_IN_A_ROW:
+                raise OptevoError(
+                    f"{errors} trainings in a row ended in unexpected errors (above); mend the cause and run again."
+                )
+        return trained
+
+    def _train_one(self, study: Study, seed_of: Callable[[Claim], int], steps: int | None) -> str | None:
+        """Claim, train and tell one individual. Returns the kind of its failure, or None."""
+        trial = _ask(study)
+        claim = claim_of(study._storage.get_trial(trial._trial_id))
+        if claim is None:
+            # Another worker was faster; nothing was trained.
+            _give_up(study, trial, "lost the race for a slot")
+            return None
+        try:
+            with heartbeat(study._storage, trial._trial_id):
+                started = time.monotonic()
+                evaluation = self.task.evaluate(
+                    trial.params, seed=seed_of(claim), steps=steps, on_step=lambda _: self._check_stop()
+                )
+                seconds = time.monotonic() - started
+        except (InterruptedTrainingError, KeyboardInterrupt):
+            _give_up(study, trial, "interrupted")
+            raise
+        except Exception as error:
+            kind = failure_kind(error)
+            if kind == "error":
+                log.exception("trial %d failed", trial.number)
+            _tell_failure(study, trial, kind, error)
+            return kind
+        _tell(study, trial, evaluation, seconds)
+        return None
+
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise InterruptedTrainingError("stopped; run the same command again to continue.")
+
+
+def training_seed(*key: int | str) -> int:
+    """A seed for torch that depends on the key alone, such as (seed, population, generation, slot)."""
+    return int(generator(*key, "training").integers(2**63))
+
+
+def failure_kind(error: BaseException) -> str:
+    """What an exception of a training means, see :data:`optevo.samplers.slots.BOUNDS`."""
+    if isinstance(error, DivergedError):
+        return "nan"
+    if isinstance(error, OverBudgetError):
+        return "over_budget"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        return "out_of_memory"
+    return "error"
+
+
+def sweep(study: Study) -> None:
+    """Give the individuals of dead workers out again: of this machine's at once, of others' when they fall silent."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        process = trial.system_attrs.get(PROCESS)
+        if process is not None and is_gone(process):
+            with _unless_swept(trial.number):
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        fail_stale_trials(study)
+
+
+@contextmanager
+def heartbeat(storage: Any, trial_id: int) -> Iterator[None]:
+    """Tell the store every few seconds that the trial lives, also through a database that is away for a while."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            try:
+                storage.record_heartbeat(trial_id)
+            except Exception as error:  # Whatever the driver raises: the training itself must go on.
+                log.warning("no heartbeat: %s; trying again", type(error).__name__)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    if isinstance(storage, RDBStorage) or hasattr(storage, "record_heartbeat"):
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if thread.ident is not None:
+            thread.join(timeout=GRACE)
+
+
+def open_worker(search: Search, *, root: Path | None = None, stop: threading.Event | None = None) -> Worker:
+    """Check that this machine can work for the study, and decode the images.
+
+    Raises:
+        UsageError: Other images.
+        OptevoError: This machine cannot compute what the others do.
+    """
+    engine = _engine(search)
+    splits = search.splits(root=root)
+    _compare_versions(search)
+    task = UNetTask.load(search.spec, splits, engine=engine, loss_unit=search.record.loss_unit)
+    return Worker(search=search, task=task, stop=stop or threading.Event())
+
+
+@contextmanager
+def stopping(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM set `stop`; a second one ends the process at once."""
+
+    def handle(number: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        log.warning("stopping after this step; the study can be continued")
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _engine(search: Search) -> Engine:
+    return resolve(device=search.spec.engine.device, precision=search.record.precision, threads=search.record.threads)
+
+
+def _compare_versions(search: Search) -> None:
+    mine = versions()
+    for package, theirs in search.record.versions.items():
+        if mine.get(package) != theirs:
+            log.warning(
+                "the study was created with %s %s, this is %s: values may differ in their last digits",
+                package, theirs, mine.get(package),
+            )  # fmt: skip
+
+
+def _ask(study: Study) -> Trial:
+    assert isinstance(study.sampler, SlotSampler)
+    with warnings.catch_warnings():
+        # "Heartbeat of storage is supposed to be used with Study.optimize": the worker has its own.
+        warnings.simplefilter("ignore")
+        trial = study.ask(dict(study.sampler.fallback_space()))
+    study._storage.set_trial_system_attr(trial._trial_id, PROCESS, processes.identity())
+    trial.set_user_attr("worker", processes.name())
+    return trial
+
+
+def _tell(study: Study, trial: Trial, evaluation: Evaluation, seconds: float) -> None:
+    for name, value in evaluation.metrics.items():
+        trial.set_user_attr(name, value)
+    trial.set_user_attr("seconds", round(seconds, 2))
+    with _unless_swept(trial.number):
+        study.tell(trial, evaluation.value, skip_if_finished=True)
+
+
+def _tell_failure(study: Study, trial: Trial, kind: str, error: BaseException) -> None:
+    log.warning("trial %d: %s (%s)", trial.number, kind, error)
+    with _unless_swept(trial.number):
+        trial.set_user_attr("failure", f"{kind}: {error}"[:500])
+        study._storage.set_trial_system_attr(trial._trial_id, FAILURE, kind)
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _give_up(study: Study, trial: Trial, why: str) -> None:
+    """End a trial without holding it against its individual."""
+    with _unless_swept(trial.number):
+        trial.set_user_attr("failure", why)
+        study._storage.set_trial_system_attr(trial._trial_id, FAILURE, "died")
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+@contextmanager
+def _unless_swept(number: int) -> Iterator[None]:
+    """A trial that was silent for too long belongs to another worker now; what this one found out is dropped."""
+    try:
+        yield
+    except UpdateFinishedTrialError:
+        log.warning("trial %d was given to another worker meanwhile", number)
+
+
+def _anyone_training(study: Study) -> bool:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return any(claim_of(trial) is not None for trial in running)
