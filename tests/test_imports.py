@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def test_imports_point_one_way(part: str) -> None:
 def test_every_part_has_a_rule() -> None:
     parts = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert parts == set(ALLOWED) | {"cli"}
+
+
+def test_every_part_is_installed() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    installed = {name.removeprefix("optevo.") for name in project["tool"]["setuptools"]["packages"]}
+    assert installed == set(ALLOWED) | {"cli", "optevo", "studies"}
 
 
 @pytest.mark.parametrize(

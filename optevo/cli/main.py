@@ -41,7 +41,8 @@ def options(
     if debug:
         os.environ["OPTEVO_DEBUG"] = "1"
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for chatty in ("optuna", "alembic", "sqlalchemy", "PIL"):
+    # Where the images lie is worth a line only when it makes things slower, which is a warning.
+    for chatty in ("optevo.data", "optuna", "alembic", "sqlalchemy", "PIL"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -77,7 +77,7 @@ def show(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
     generations = report.pop("generations")
     for key, value in report.items():
         if not isinstance(value, dict):
-            typer.echo(f"{key}: {value}")
+            typer.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
     print_rows(generations)
 
 

@@ -90,7 +90,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for key in rows[0]:
         table.add_column(key, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row.values()))
+        table.add_row(*(Text(f"{value:.4f}" if isinstance(value, float) else str(value)) for value in row.values()))
     console = Console()
     if not console.is_terminal:
         console = Console(width=1000)

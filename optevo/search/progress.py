@@ -129,7 +129,9 @@ def snapshot(search: Search, *, workers: int = 1) -> Snapshot:
         frontier = search.sampler.frontier(search.study)
         total = search.spec.sampler.population
         filled = _filled(frontier) if frontier is not None else total
-        phase = "search" if stopped is None else ("final" if search.spec.final.candidates else "done")
+        # Where not one individual could be trained there is nobody to hold a final with.
+        has_final = bool(search.spec.final.candidates and good)
+        phase = "search" if stopped is None else ("final" if has_final else "done")
         running = _running(search.study)
         open_slots = 0 if stopped else (search.spec.sampler.generations - len(history)) * total - filled
         left = open_slots * _fresh_share(trials) * _seconds_a_trial(trials)

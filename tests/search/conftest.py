@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tiny_study import tiny_document
 
 from optevo.data.drawn import draw_facades
 from optevo.search.spec import Spec, parse_spec
@@ -18,16 +19,3 @@ def facades(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(facades: Path) -> Spec:
     return parse_spec(tiny_document(facades), source="tests")
-
-
-def tiny_document(root: Path) -> dict:
-    return {
-        "seed": 7,
-        "data": {"root": str(root), "direction": "BtoA", "size": 32},
-        "space": {"channels": [2, 3, 4], "depth": 3},
-        "training": {"steps": 3, "batch_size": 2, "discriminator_channels": 2, "discriminator_layers": 2},
-        "sampler": {"population": 4, "generations": 3, "scaling": "rank", "duplicates": "mutate"},
-        "final": {"candidates": 2, "seeds": 2},
-        "finetune": {"epochs": 2, "decay_epochs": 1, "batch_size": 4, "threads": 1},
-        "engine": {"device": "cpu"},
-    }

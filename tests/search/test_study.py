@@ -1,5 +1,6 @@
 """Whole studies with real training: the same trials whoever trains them, and whatever dies."""
 
+import itertools
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
+from tiny_study import tiny_document
 
 from optevo import api
 from optevo.errors import OptevoError, UsageError
@@ -22,8 +24,6 @@ from optevo.search.spec import Spec, parse_spec
 from optevo.search.study import open_search
 from optevo.search.worker import InterruptedTrainingError, open_worker, training_seed
 from optevo.training.pix2pix import DivergedError
-
-from .conftest import tiny_document
 
 
 def url_of(folder: Path, name: str = "optevo.db") -> str:
@@ -184,6 +184,7 @@ def test_a_real_nan_ends_only_its_trial(facades: Path, tmp_path: Path):
     trials = search.study.get_trials()
     assert {trial.system_attrs[FAILURE] for trial in trials} == {"nan"}
     assert len(trials) == 4
+    assert snapshot(search).phase == "done"
     with pytest.raises(UsageError, match="nothing is trained"):
         api.best("tiny", storage=url_of(tmp_path))
 
@@ -227,7 +228,7 @@ def test_patience_ends_the_search(facades: Path, tmp_path: Path):
     bests = [min(t.value for t in generation) for generation in search.sampler.history(search.study)]
     assert len(bests) < 50
     assert bests[-1] >= bests[-2]
-    assert all(later < earlier for earlier, later in zip(bests[:-2], bests[1:-1], strict=True))
+    assert all(later < earlier for earlier, later in itertools.pairwise(bests[:-1]))
 
 
 def test_hours_count_time_in_which_somebody_trained():

@@ -125,8 +125,8 @@ def test_continuing_from_a_checkpoint_equals_going_on(tmp_path: Path):
 def test_a_loss_that_is_not_a_number_ends_the_training():
     data = pairs()
     model = Pix2Pix(*networks(0), engine=FP32, l1_weight=float("nan"))
+    model.generator.decoder[0].conv.bias.data.fill_(float("nan"))
     with pytest.raises(DivergedError, match="no longer finite at step 3"):
-        model.generator.decoder[0].conv.bias.data.fill_(float("nan"))
         train(model, data, plan_for(data, steps=3))
 
 
