@@ -1,13 +1,14 @@
 """What the commands do, as functions: create a study, run it, read its best, train and judge models."""
 
+import json
 import os
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optevo.errors import OptevoError, UsageError
+from optevo.errors import InterruptedRunError, OptevoError, UsageError
 from optevo.search.launch import LocalWorkers
 from optevo.search.progress import (
     Candidate,
@@ -19,6 +20,7 @@ from optevo.search.progress import (
     stop_reason,
 )
 from optevo.search.spec import Spec, find_spec, read_spec
+from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
 from optevo.search.study import Search, best_distinct, open_search, versions
 from optevo.search.study import create_study as _create_study
@@ -78,7 +80,34 @@ def create_study(
     """
     if not isinstance(spec, Spec):
         spec = read_spec(find_spec(spec), overrides=overrides)
-    return _create_study(name, spec, url=storage_url(storage))
+    from optevo.reports.dashboard import write_note
+
+    search = _create_study(name, spec, url=storage_url(storage))
+    commands = [f"optevo {command} {name}" for command in ("study run", "study best", "model finetune")]
+    write_note(search.study, spec=json.dumps(search.record.spec, indent=1), commands=commands)
+    return search
+
+
+def dashboard(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    storage: str | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve optuna-dashboard on the store and its artifacts until Ctrl-C.
+
+    Args:
+        host: The dashboard has no passwords, so by default it answers this machine alone.
+        port: 0 takes a free one.
+        on_ready: Gets the URL.
+    """
+    from optevo.reports.dashboard import serve
+    from optevo.search.artifacts import artifacts_folder, open_artifacts
+    from optevo.search.store import open_store
+
+    url = storage_url(storage)
+    serve(open_store(url), open_artifacts(artifacts_folder(url)), host=host, port=port, on_ready=on_ready)
 
 
 def run_study(
@@ -111,19 +140,20 @@ def run_study(
     team = LocalWorkers(name=name, url=search.url, count=count, devices=devices, root=data, on_line=on_line)
     team.start()
     try:
-        while alive := team.alive():
-            if on_snapshot is not None:
-                on_snapshot(snapshot(search, workers=count), alive)
-            time.sleep(0.5)
-    except BaseException:
+        with stopping(threading.Event()) as stop:
+            while alive := team.alive():
+                if on_snapshot is not None:
+                    on_snapshot(snapshot(search, workers=count), alive)
+                if stop.wait(0.5):
+                    raise InterruptedRunError(f"study {name!r}: interrupted; the same command continues it.")
+    finally:
         team.stop()
         team.wait()
-        raise
     code = team.wait()
     state = snapshot(search, workers=count)
     if on_snapshot is not None:
         on_snapshot(state, 0)
-    if code:
+    if code and state.phase != "done":
         raise OptevoError(f"study {name!r}: a worker failed with exit code {code} (above); mend it and run again.")
     return state
 
@@ -134,16 +164,16 @@ def work(name: str, *, storage: str | None = None, data: Path | None = None, att
     Args:
         attached: Stop when standard input closes, that is when whoever started this worker is gone.
     """
-    import threading
-
-    from optevo.search.worker import open_worker, stopping
+    from optevo.search.worker import open_worker
 
     search = open_search(name, url=storage_url(storage))
     stop = threading.Event()
     if attached:
         _stop_with_stdin(stop)
     with stopping(stop):
-        return open_worker(search, root=data, stop=stop).run()
+        worker = open_worker(search, root=data, stop=stop)
+        worker.keep = _sampler_of_pictures(search, worker.task)
+        return worker.run()
 
 
 def best(name: str, *, storage: str | None = None, trial: int | None = None) -> Best:
@@ -199,10 +229,11 @@ def finetune(
         architecture: A name instead: `"original"` is pix2pix's network in the study's scale.
         seed: Of everything random in the training.
         out: The folder; by default `models/NAME-winner`, `models/NAME-trial-N` or `models/NAME-ARCHITECTURE`.
-        on_step: Called with the steps done and the steps in all; may raise to interrupt.
+        on_step: Called with the steps done and the steps in all.
 
     Raises:
         UsageError: There is no such study, trial or architecture, or the folder exists already.
+        InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is written and the same call continues.
         OptevoError: The loss diverged, or the disk is full.
     """
     from optevo.models.train import train_model
@@ -219,19 +250,29 @@ def finetune(
         chosen, number = winner.architecture, winner.trial
         label = "winner" if trial is None else f"trial-{trial}"
     folder = out or Path("models") / f"{name}-{label}"
-    train_model(
-        chosen,
-        spec,
-        search.splits(root=data),
-        folder,
-        engine=resolve(device=spec.engine.device, precision=search.record.precision, threads=spec.finetune.threads),
-        seed=seed,
-        title=f"{name} {label}",
-        study=name,
-        trial=number,
-        versions=versions(),
-        on_step=on_step,
-    )
+    with stopping(threading.Event()) as stop:
+
+        def after(done: int, total: int) -> None:
+            if on_step is not None:
+                on_step(done, total)
+            if stop.is_set():
+                raise InterruptedRunError(
+                    f"{folder}: interrupted at step {done} of {total}; the same command continues."
+                )
+
+        train_model(
+            chosen,
+            spec,
+            search.splits(root=data),
+            folder,
+            engine=resolve(device=spec.engine.device, precision=search.record.precision, threads=spec.finetune.threads),
+            seed=seed,
+            title=f"{name} {label}",
+            study=name,
+            trial=number,
+            versions=versions(),
+            on_step=after,
+        )
     return folder
 
 
@@ -296,6 +337,24 @@ def named_architecture(name: str, spec: Spec) -> UNetArchitecture:
     return found
 
 
+def _sampler_of_pictures(search: Search, task: Any) -> Callable[[Any, Any], None]:
+    """What stores a trial's sample picture: input, output and target of the first few validation pairs."""
+    import tempfile
+
+    from optevo.models.train import rows_of
+    from optevo.reports.pictures import save_picture
+    from optevo.search.artifacts import artifacts_folder, attach, open_artifacts
+
+    store = open_artifacts(artifacts_folder(search.url))
+
+    def keep(trial: Any, evaluation: Any) -> None:
+        rows = rows_of({"output": evaluation.model.generator}, task.val, count=4)
+        with tempfile.TemporaryDirectory() as folder:
+            attach(store, trial, save_picture(rows, Path(folder) / "samples.png"))
+
+    return keep
+
+
 def _gpus(search: Search) -> tuple[int, ...]:
     if search.record.device != "cuda":
         return ()
@@ -314,7 +373,6 @@ def _gpus(search: Search) -> tuple[int, ...]:
 
 def _stop_with_stdin(stop: Any) -> None:
     import sys
-    import threading
 
     def watch() -> None:
         sys.stdin.read()

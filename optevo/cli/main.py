@@ -9,6 +9,7 @@ import typer
 
 from optevo import __version__
 from optevo.cli import data, model, study, worker
+from optevo.cli.dashboard import dashboard
 from optevo.cli.quickstart import quickstart
 from optevo.errors import OptevoError
 
@@ -23,6 +24,7 @@ app.add_typer(study.app)
 app.add_typer(model.app)
 app.add_typer(data.app)
 app.command()(worker.worker)
+app.command()(dashboard)
 app.command()(quickstart)
 
 

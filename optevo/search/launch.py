@@ -59,7 +59,7 @@ class LocalWorkers:
                 process.terminate()
 
     def wait(self) -> int:
-        """Wait for all; the worst exit code, a death by signal counting as 1."""
+        """Wait for all to end; the worst exit code, a death by signal counting as 1."""
         codes = [process.wait() for process in self._processes]
         for reader in self._readers:
             reader.join(timeout=5)

@@ -1,7 +1,6 @@
 """The worker: takes free slots, trains them, tells the store. Any number of workers share a study; none is special."""
 
 import logging
-import signal
 import threading
 import time
 import warnings
@@ -18,7 +17,7 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from optevo.errors import OptevoError
+from optevo.errors import InterruptedRunError, OptevoError
 from optevo.evolution import generator
 from optevo.samplers import SlotSampler, Standing, claim_of
 from optevo.samplers.slots import FAILURE, Claim
@@ -37,12 +36,6 @@ POLL = 1.0  # seconds between looks at the store while others finish a generatio
 ERRORS_IN_A_ROW = 3  # after so many unexpected errors the fault is not the individual's
 
 
-class InterruptedTrainingError(OptevoError):
-    """The worker was asked to stop while it trained."""
-
-    exit_code = 130
-
-
 @dataclass
 class Worker:
     """One process's share of a study.
@@ -51,11 +44,13 @@ class Worker:
         search: The study, opened by this process.
         task: Evaluates individuals.
         stop: Set from outside (Ctrl-C, SIGTERM) to end the current training at its next step.
+        keep: Stores what else belongs to a trial, such as a picture, before its value is told.
     """
 
     search: Search
     task: UNetTask
     stop: threading.Event
+    keep: Callable[[Trial, Evaluation], None] = lambda trial, evaluation: None
 
     def run(self) -> int:
         """Train until nothing is left to do.
@@ -65,7 +60,7 @@ class Worker:
 
         Raises:
             OptevoError: Trainings keep failing, or the store does.
-            InterruptedTrainingError: `stop` was set.
+            InterruptedRunError: `stop` was set.
         """
         trained = self.train_all(self.search.study, self._search_seed, self._search_is_over, steps=None)
         if self.search.spec.final.candidates:
@@ -154,7 +149,7 @@ class Worker:
                     trial.params, seed=seed_of(claim), steps=steps, on_step=lambda _: self._check_stop()
                 )
                 seconds = time.monotonic() - started
-        except (InterruptedTrainingError, KeyboardInterrupt):
+        except (InterruptedRunError, KeyboardInterrupt):
             _give_up(study, trial, "interrupted")
             raise
         except Exception as error:
@@ -163,12 +158,20 @@ class Worker:
                 log.exception("trial %d failed", trial.number)
             _tell_failure(study, trial, kind, error)
             return kind
+        self._keep(trial, evaluation)
         _tell(study, trial, evaluation, seconds)
         return None
 
+    def _keep(self, trial: Trial, evaluation: Evaluation) -> None:
+        try:
+            self.keep(trial, evaluation)
+        except OSError as error:
+            # A full disk costs the picture, not the result.
+            log.warning("trial %d: its files are not stored (%s)", trial.number, error)
+
     def _check_stop(self) -> None:
         if self.stop.is_set():
-            raise InterruptedTrainingError("stopped; run the same command again to continue.")
+            raise InterruptedRunError("stopped; run the same command again to continue.")
 
 
 def training_seed(*key: int | str) -> int:
@@ -234,24 +237,6 @@ def open_worker(search: Search, *, root: Path | None = None, stop: threading.Eve
     _compare_versions(search)
     task = UNetTask.load(search.spec, splits, engine=engine, loss_unit=search.record.loss_unit)
     return Worker(search=search, task=task, stop=stop or threading.Event())
-
-
-@contextmanager
-def stopping(stop: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM set `stop`; a second one ends the process at once."""
-
-    def handle(number: int, _frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        log.warning("stopping after this step; the study can be continued")
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _engine(search: Search) -> Engine:

@@ -12,6 +12,7 @@ from command_line import SPEC
 from command_line import optevo as run
 
 import optevo
+from optevo import api
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +134,7 @@ def test_ctrl_c_leaves_the_study_continuable(workplace: Path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    study = optevo.api.open_search("long", url=f"sqlite:///{workplace / 'storage' / 'optevo.db'}").study
+    study = api.open_search("long", url=f"sqlite:///{workplace / 'storage' / 'optevo.db'}").study
     deadline = time.monotonic() + 60
     while not any(trial.state.name == "RUNNING" for trial in study.get_trials()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -144,5 +145,5 @@ def test_ctrl_c_leaves_the_study_continuable(workplace: Path):
     assert time.monotonic() - begun < 10
     assert process.returncode == 130, said
     assert {trial.state.name for trial in study.get_trials()} == {"FAIL"}
-    assert "optevo: interrupted" in said.splitlines()[-1]
+    assert "interrupted; the same command continues" in said.splitlines()[-1]
     assert run(workplace, "study", "delete", "long", "--yes").returncode == 0

@@ -17,12 +17,12 @@ from optuna.trial import TrialState
 from tiny_study import tiny_document
 
 from optevo import api
-from optevo.errors import OptevoError, UsageError
+from optevo.errors import InterruptedRunError, OptevoError, UsageError
 from optevo.samplers.slots import FAILURE, claim_of
 from optevo.search.progress import canonical_trials, hours_trained, snapshot, stop_reason
 from optevo.search.spec import Spec, parse_spec
 from optevo.search.study import open_search
-from optevo.search.worker import InterruptedTrainingError, open_worker, training_seed
+from optevo.search.worker import open_worker, training_seed
 from optevo.training.pix2pix import DivergedError
 
 
@@ -132,7 +132,7 @@ def test_a_stopped_worker_leaves_its_slot_free(tiny: Spec, tmp_path: Path, seria
         return evaluate(*args, **kwargs)
 
     worker.task.evaluate = stopped_in_the_third
-    with pytest.raises(InterruptedTrainingError):
+    with pytest.raises(InterruptedRunError):
         worker.run()
     states = [trial.state for trial in search.study.get_trials()]
     assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
