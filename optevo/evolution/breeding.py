@@ -24,7 +24,7 @@ Accept = Callable[[Genome], bool]
 # once in 38,000 children.
 TRIES = 100
 
-# A founder has no relatives to start from. Where one genome in 1,000 is acceptable, 10,000 draws miss it once in 22,000.
+# A founder has no parents to start from: where one genome in 1,000 is acceptable, 10,000 draws miss it once in 22,000.
 DRAWS = 10_000
 
 
@@ -88,8 +88,8 @@ class Recipe:
 def found(recipe: Recipe, *, size: int, rng: np.random.Generator, accept: Accept | None = None) -> list[Offspring]:
     """The first generation: every gene drawn uniformly, genomes that `accept` refuses drawn again.
 
-    Where acceptable genomes are so rare that the draws do not find one, an earlier founder is repeated; a refused genome
-    passes only where not one acceptable genome was found at all.
+    Where acceptable genomes are so rare that the draws do not find one, an earlier founder is repeated; a refused
+    genome passes only where not one acceptable genome was found at all.
     """
     genomes: list[Genome] = []
     accepted: list[Genome] = []

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import threading
 import time
 from abc import abstractmethod
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from optuna import Study
@@ -18,11 +22,18 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optevo.evolution import generator
+from optevo.evolution.genes import Value
 from optevo.samplers import slots
 from optevo.samplers.distributions import Space, decode, gene
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 
 SETTINGS = "optevo:sampler"
+
+# An endless evolution that has recorded so many known individuals in a row is over: where every child is known with
+# probability 0.95 (one parent's copies but for one mutation in 20), it would stop too early once in 5 million times.
+REST = 300
+
+CACHES = ("_pasts", "_claimed", "_lock")
 
 # Seconds that a trial waits for a rival to leave its slot. Only a race ever waits; too short a wait costs a retry.
 RACE = 0.2
@@ -50,7 +61,7 @@ class Brood:
     individuals: tuple[Individual, ...]
     space: Space
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that two workers share exactly when they bred the same generation."""
         text = json.dumps([[sorted(i.genome.items()), i.operator, list(i.parents)] for i in self.individuals])
@@ -71,6 +82,18 @@ class Frontier:
         return self.claimed.get(slot, ())
 
 
+@dataclass
+class _Past:
+    """What was computed of a study's complete generations. They never change, so it is kept; it could be thrown away at
+    any time, and is when the study turns out to be another one (deleted, and created again under the same id)."""
+
+    born: datetime | None
+    history: list[Generation] = field(default_factory=list)
+    broods: dict[int, Brood] = field(default_factory=dict)
+    known: dict[Any, FrozenTrial] = field(default_factory=dict)
+    settings_checked: bool = False
+
+
 class Standing(Enum):
     """What a worker that looks for work is told when there is no free slot."""
 
@@ -83,7 +106,8 @@ class SlotSampler(BaseSampler):
 
     Args:
         seed: Of the whole evolution. None takes one from the study's first trial, the same for every worker.
-        generations: Number of generations; None for no end. Later trials are spares.
+        generations: Number of generations; None for no end (but that of a small space that is used up: nothing new is
+            bred any more). Later trials are spares.
         reuse: Whether an individual that is known already is recorded with its known value instead of trained again.
             The record is a finished trial of its own, beside those that `n_trials` counts.
 
@@ -99,10 +123,17 @@ class SlotSampler(BaseSampler):
         self._seed = seed
         self._generations = generations
         self._reuse = reuse
-        # Finished generations never change, so what was computed of them is kept; it could be thrown away at any time.
-        self._history: dict[tuple[BaseStorage, int], list[Generation]] = {}
-        self._broods: dict[tuple[BaseStorage, int, int], Brood] = {}
-        self._checked: set[tuple[BaseStorage, int]] = set()
+        self._pasts: dict[tuple[BaseStorage, int], _Past] = {}
+        # What this process's running trials claimed, so that it need not be read again for every parameter.
+        self._claimed: dict[tuple[BaseStorage, int], tuple[Claim, Space] | None] = {}
+        self._lock = threading.RLock()  # `study.optimize(n_jobs=8)` shares one sampler among threads.
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy starts without the caches, which hold the storage and with it the database's password.
+        return {name: value for name, value in self.__dict__.items() if name not in CACHES}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _pasts={}, _claimed={}, _lock=threading.RLock())
 
     # What a sampler of this kind has to say.
 
@@ -122,6 +153,10 @@ class SlotSampler(BaseSampler):
         """The space of trials without a claim."""
         return {}
 
+    def spare(self, space: Space, rng: Any) -> Sequence[Value]:
+        """The genome of a trial without a claim."""
+        return [gene(distribution).draw(rng) for distribution in space.values()]
+
     # What a worker asks.
 
     def next_slot(self, study: Study) -> int | Standing:
@@ -132,7 +167,7 @@ class SlotSampler(BaseSampler):
     def history(self, study: Study) -> list[Generation]:
         """The canonical trials of every complete generation, slot by slot."""
         self._frontier(study)
-        return list(self._history.get(self._key(study), []))
+        return list(self._past(study, _trials(study)).history)
 
     def frontier(self, study: Study) -> Frontier | None:
         """The generation that is being trained, or None when all are complete."""
@@ -143,8 +178,11 @@ class SlotSampler(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._raise_error_if_multi_objective(study)
         _record_heartbeat(study._storage, trial._trial_id)
-        self._check_settings(study)
-        claimed = False
+        self._claimed.pop((study._storage, trial._trial_id), None)
+        self._store_settings(study)
+        claimed = CLAIM in trial.system_attrs
+        if claimed and self._still_holds(study, trial):
+            return
         while not isinstance(found := self._find(study), Standing):
             frontier, slot = found
             claim = self._claim(frontier, slot)
@@ -153,41 +191,44 @@ class SlotSampler(BaseSampler):
             if self._holds(study, frontier.generation, slot, trial.number):
                 for key, value in public_attributes(claim).items():
                     study._storage.set_trial_user_attr(trial._trial_id, key, value)
+                self._claimed[study._storage, trial._trial_id] = (claim, frontier.brood.space)
                 return
         if claimed:
             study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
+        self._claimed[study._storage, trial._trial_id] = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         self._raise_error_if_multi_objective(study)
-        claim = _read_claim(study, trial)
-        if claim is None:
-            return dict(self.fallback_space())
-        return dict(self._space_of(study, claim))
+        claim = self._claim_of(study, trial)
+        return dict(self.fallback_space() if claim is None else claim[1])
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         self._raise_error_if_multi_objective(study)
-        claim = _read_claim(study, trial)
-        if claim is not None and isinstance(claim.genome, Mapping) and set(claim.genome) == set(search_space):
-            return decode([claim.genome[name] for name in search_space], search_space)
+        claim = self._claim_of(study, trial)
+        genome = None if claim is None else claim[0].genome
+        if isinstance(genome, Mapping) and set(genome) == set(search_space):
+            return decode([genome[name] for name in search_space], search_space)
         rng = self._rng(study, "spare", trial.number)
-        return decode([gene(distribution).draw(rng) for distribution in search_space.values()], search_space)
+        return decode(self.spare(search_space, rng), search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         self._raise_error_if_multi_objective(study)
-        claim = _read_claim(study, trial)
-        if claim is None:
+        found = self._claim_of(study, trial)
+        if found is None:
             rng = self._rng(study, "spare", trial.number, param_name)
             internal = gene(param_distribution).draw(rng)
         else:
+            claim = found[0]
             rng = self._rng(study, "independent", claim.generation, claim.slot, param_name)
             internal = self._inherit(study, claim, param_name, param_distribution, rng)
         return decode([internal], {param_name: param_distribution})[param_name]
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._claimed.pop((study._storage, trial._trial_id), None)
         # A FAIL that is told was reached by the objective itself. Killed trials never come here.
         if state == TrialState.FAIL and FAILURE not in study._storage.get_trial_system_attrs(trial._trial_id):
             study._storage.set_trial_system_attr(trial._trial_id, FAILURE, "error")
@@ -220,35 +261,41 @@ class SlotSampler(BaseSampler):
         return free, None
 
     def _frontier(self, study: Study) -> Frontier | None:
-        trials = _trials(study)
-        history = self._history.setdefault(self._key(study), [])
-        while self._generations is None or len(history) < self._generations:
-            generation = len(history)
-            brood = self._brood(study, history)
-            digest = brood.digest
-            claimed = slots.claims(trials, generation=generation)
-            _check_digest(digest, claimed, generation)
-            results = [slots.canonical(claimed.get(slot, ())) for slot in range(len(brood.individuals))]
-            filled = [trial for trial in results if trial is not None]
-            if len(filled) < len(results):
-                return Frontier(generation, brood, digest, claimed, self._known(history, filled))
-            history.append(filled)
-        return None
+        with self._lock:
+            trials = _trials(study)
+            past = self._past(study, trials)
+            self._check_settings(study, past)
+            while not self._is_over(past.history):
+                generation = len(past.history)
+                if generation not in past.broods:
+                    past.broods[generation] = self.brood(study, past.history)
+                brood = past.broods[generation]
+                claimed = slots.claims(trials, generation=generation)
+                _check_digest(brood.digest, claimed, generation)
+                results = [slots.canonical(claimed.get(slot, ())) for slot in range(len(brood.individuals))]
+                filled = [trial for trial in results if trial is not None]
+                known = self._known(filled)
+                if len(filled) < len(results):
+                    return Frontier(generation, brood, brood.digest, claimed, ChainMap(past.known, known))
+                past.history.append(filled)
+                past.known = {**known, **past.known}
+            return None
 
-    def _brood(self, study: Study, history: Sequence[Generation]) -> Brood:
-        key = (*self._key(study), len(history))
-        if key not in self._broods:
-            brood = self.brood(study, history)
-            if not history and self._seed is None and not _trials(study):
-                return brood  # The seed comes with the first trial; until then this brood is a preview.
-            self._broods[key] = brood
-        return self._broods[key]
+    def _is_over(self, history: Sequence[Generation]) -> bool:
+        if self._generations is not None:
+            return len(history) >= self._generations
+        known = 0
+        for generation in reversed(history):
+            if any(trial.system_attrs[CLAIM]["reused"] is None for trial in generation):
+                return False
+            known += len(generation)
+            if known >= REST:
+                return True
+        return False
 
-    def _known(self, history: Sequence[Generation], filled: Generation) -> dict[Any, FrozenTrial]:
-        if not self._reuse:
-            return {}
+    def _known(self, filled: Generation) -> dict[Any, FrozenTrial]:
         known: dict[Any, FrozenTrial] = {}
-        for trial in [trial for generation in history for trial in generation] + list(filled):
+        for trial in filled if self._reuse else ():
             key = self.identity_of_trial(trial)
             if key is not None:
                 known.setdefault(key, trial)
@@ -298,11 +345,27 @@ class SlotSampler(BaseSampler):
             )
         )
 
+    def _still_holds(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether a trial that comes with a claim (`RetryHeartbeatStaleTrialCallback` copies it) may keep it."""
+        claim = _read_claim(study, trial)
+        if claim is None:
+            return False
+        return slots.holds(slots.claims(_trials(study), generation=claim.generation)[claim.slot], trial.number)
+
+    def _claim_of(self, study: Study, trial: FrozenTrial) -> tuple[Claim, Space] | None:
+        key = (study._storage, trial._trial_id)
+        if key not in self._claimed:
+            # Not asked here: a trial of another process, or of a sampler that never saw `before_trial`.
+            claim = _read_claim(study, trial)
+            return None if claim is None else (claim, self._space_of(study, claim))
+        return self._claimed[key]
+
     def _space_of(self, study: Study, claim: Claim) -> Space:
-        key = (*self._key(study), claim.generation)
-        if key not in self._broods:
-            self._frontier(study)
-        return self._broods[key].space
+        with self._lock:
+            past = self._past(study, _trials(study))
+            if claim.generation not in past.broods:
+                self._frontier(study)
+            return past.broods[claim.generation].space
 
     def _inherit(self, study: Study, claim: Claim, name: str, distribution: BaseDistribution, rng: Any) -> int | float:
         """A parameter outside the common space comes from the first parent that has it, else from a draw."""
@@ -321,20 +384,32 @@ class SlotSampler(BaseSampler):
         """The seed, or where none was given, a key that every worker reads off the study's first trial."""
         if self._seed is not None:
             return self._seed
-        trials = _trials(study)
-        return f"{study.study_name} {trials[0].datetime_start if trials else None}"
+        # Not the study's name, which copying a study into another database may change.
+        return f"begun {_born(_trials(study))}"
 
-    def _key(self, study: Study) -> tuple[BaseStorage, int]:
-        return (study._storage, study._study_id)
+    def _past(self, study: Study, trials: Sequence[FrozenTrial]) -> _Past:
+        with self._lock:
+            key, born = (study._storage, study._study_id), _born(trials)
+            if key not in self._pasts or self._pasts[key].born != born:
+                self._pasts[key] = _Past(born)
+            return self._pasts[key]
 
-    def _check_settings(self, study: Study) -> None:
-        if self._key(study) in self._checked:
+    def _store_settings(self, study: Study) -> None:
+        past = self._pasts.get((study._storage, study._study_id)) or self._past(study, _trials(study))
+        self._check_settings(study, past)
+        if not past.settings_checked:
+            mine = {"seed": self._seed, **self.settings()}
+            study._storage.set_study_system_attr(study._study_id, SETTINGS, mine)
+            past.settings_checked = True
+
+    def _check_settings(self, study: Study, past: _Past) -> None:
+        if past.settings_checked:
             return
         mine = {"seed": self._seed, **self.settings()}
         stored = study._storage.get_study_system_attrs(study._study_id).get(SETTINGS)
         if stored is None:
-            study._storage.set_study_system_attr(study._study_id, SETTINGS, mine)
-        elif stored != mine:
+            return
+        if stored != mine:
             different = [name for name in {**stored, **mine} if stored.get(name) != mine.get(name)]
             raise ValueError(
                 f"study {study.study_name!r} was begun with "
@@ -343,7 +418,7 @@ class SlotSampler(BaseSampler):
                 + ", ".join(f"{name}={mine.get(name)!r}" for name in different)
                 + "."
             )
-        self._checked.add(self._key(study))
+        past.settings_checked = True
 
 
 def public_attributes(claim: Claim) -> dict[str, Any]:
@@ -359,6 +434,11 @@ def public_attributes(claim: Claim) -> dict[str, Any]:
 def sign(study: Study) -> float:
     """What turns a value of the study into a cost, the smaller the better."""
     return -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+
+
+def _born(trials: Sequence[FrozenTrial]) -> datetime | None:
+    """When the study's first trial was started; None while there is none, or it is only enqueued."""
+    return trials[0].datetime_start if trials else None
 
 
 def _trials(study: Study) -> list[FrozenTrial]:

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 
 from optevo.evolution import Offspring, Parent, breed, found
 from optevo.evolution.breeding import Genome, Recipe
+from optevo.evolution.genes import Value
 from optevo.samplers import slots
 from optevo.samplers.base import Brood, Generation, Individual, SlotSampler, sign
 from optevo.samplers.distributions import Space, decode, encode, gene
@@ -41,7 +42,8 @@ class RouletteGASampler(SlotSampler):
             never trained before.
         reuse: Record a known individual with its known value instead of training it again. Set it to False where the
             objective is noisy and should be averaged by evolution itself.
-        feasible: A pure function of the parameters. What it refuses is bred again, never trained.
+        feasible: A pure function of the parameters; needs `search_space`. What it refuses is bred again, never trained
+            (where acceptable individuals are not too rare to be found, see :func:`optevo.evolution.found`).
         seed: Of the whole evolution; None takes one from the study.
 
     Raises:
@@ -73,8 +75,9 @@ class RouletteGASampler(SlotSampler):
             raise ValueError(f"elites must be below population_size {population_size}, but is {elites}.")
         if duplicates not in ("keep", "mutate"):
             raise ValueError(f"duplicates must be 'keep' or 'mutate', but is {duplicates!r}.")
-        if chromosomes is not None and search_space is None:
-            raise ValueError("chromosomes need a search_space.")
+        for name, value in (("chromosomes", chromosomes), ("feasible", feasible)):
+            if value is not None and search_space is None:
+                raise ValueError(f"{name} needs a search_space.")
         self._space = dict(search_space) if search_space is not None else None
         self._chromosomes = [list(names) for names in chromosomes] if chromosomes is not None else None
         self._population_size = population_size
@@ -104,6 +107,11 @@ class RouletteGASampler(SlotSampler):
 
     def fallback_space(self) -> Space:
         return self._space or {}
+
+    def spare(self, space: Space, rng: Any) -> Sequence[Value]:
+        if self._space is None or set(space) != set(self._space):
+            return super().spare(space, rng)
+        return found(self._recipe(space), size=1, rng=rng, accept=self._accept(space))[0].genome
 
     def identity(self, individual: Individual) -> Any:
         return tuple(individual.genome.items()) if self._space else None
@@ -172,16 +180,15 @@ class RouletteGASampler(SlotSampler):
 
 
 def _parents(generation: Generation, space: Space, sign: float) -> list[tuple[int, Parent]]:
-    """Numbers and genomes of a generation. A trial's parameters are its genome; one that failed before it had any
-    stands for the genome that it claimed."""
+    """Numbers and genomes of a generation. A trial's parameters are its genome; those that it never asked for are as it
+    claimed. One whose parameters lie outside the space (somebody enqueued it) is no parent."""
     parents = []
     for trial in generation:
-        genome = encode(trial.params, space)
-        if genome is None:
-            claim = slots.claim_of(trial)
-            if claim is None or not isinstance(claim.genome, Mapping) or set(claim.genome) != set(space):
-                continue
-            genome = tuple(claim.genome[name] for name in space)
+        claim = slots.claim_of(trial)
+        params = dict(trial.params)
+        if claim is not None and isinstance(claim.genome, Mapping) and set(claim.genome) == set(space):
+            params = {**decode([claim.genome[name] for name in space], space), **params}
+        genome = encode(params, space)
         if genome:
             parents.append((trial.number, Parent(genome, slots.cost(trial, sign=sign))))
     return parents

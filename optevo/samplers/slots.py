@@ -68,7 +68,7 @@ def canonical(claimed: Sequence[FrozenTrial]) -> FrozenTrial | None:
     for trial in claimed:
         if not trial.state.is_finished():
             return None
-        if trial.state != TrialState.FAIL:
+        if trial.state != TrialState.FAIL or (trial.system_attrs.get(CLAIM) or {}).get("reused") is not None:
             return trial
         kind = trial.system_attrs.get(FAILURE, "died")
         failures[kind] = failures.get(kind, 0) + 1
