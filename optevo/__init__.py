@@ -9,15 +9,29 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from optevo.api import best, create_study, estimate, evaluate, finetune, quickstart, run_study
+    from optevo.api import (
+        apply,
+        best,
+        compare,
+        create_study,
+        estimate,
+        evaluate,
+        export,
+        finetune,
+        quickstart,
+        run_study,
+    )
     from optevo.models.folder import load_generator
     from optevo.search.spec import read_spec
 
 _HOME = {
+    "apply": "optevo.api",
     "best": "optevo.api",
+    "compare": "optevo.api",
     "create_study": "optevo.api",
     "estimate": "optevo.api",
     "evaluate": "optevo.api",
+    "export": "optevo.api",
     "finetune": "optevo.api",
     "load_generator": "optevo.models.folder",
     "quickstart": "optevo.api",
@@ -27,10 +41,13 @@ _HOME = {
 
 __all__ = [
     "__version__",
+    "apply",
     "best",
+    "compare",
     "create_study",
     "estimate",
     "evaluate",
+    "export",
     "finetune",
     "load_generator",
     "quickstart",

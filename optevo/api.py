@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any, Literal
 
 from optevo.errors import InterruptedRunError, OptevoError, UsageError
 from optevo.search.launch import LocalWorkers
@@ -19,13 +20,17 @@ from optevo.search.progress import (
     snapshot,
     stop_reason,
 )
-from optevo.search.spec import Spec, find_spec, read_spec
+from optevo.search.spec import Spec, find_spec, parse_spec, read_spec
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
-from optevo.search.study import Search, best_distinct, open_search, versions
+from optevo.search.study import Search, best_distinct, check_images, open_search, versions
 from optevo.search.study import create_study as _create_study
 from optevo.spaces.unet import NAMED, UNetArchitecture, original
 from optevo.tasks.fitness import cost_of, original_of, space_of
+from optevo.tasks.splits import find_splits
+
+if TYPE_CHECKING:
+    from optevo.models.export import ExportReport, Images
 
 Say = Callable[[str], None]
 
@@ -220,6 +225,8 @@ def finetune(
     seed: int = 0,
     out: Path | None = None,
     data: Path | None = None,
+    onto: Path | None = None,
+    direction: str | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Train the winner of a study (or one of its trials, or a named architecture) whole, into a model folder.
@@ -228,7 +235,10 @@ def finetune(
         trial: Number of a trial to train instead of the winner.
         architecture: A name instead: `"original"` is pix2pix's network in the study's scale.
         seed: Of everything random in the training.
-        out: The folder; by default `models/NAME-winner`, `models/NAME-trial-N` or `models/NAME-ARCHITECTURE`.
+        out: The folder; by default `models/NAME-winner`, `-trial-N` or `-ARCHITECTURE`, then the other data set's name.
+        data: The study's images, where they are not in the specification's folder.
+        onto: Another data set: the searched architecture is transferred to it (2002.11581, section 4.2).
+        direction: `"AtoB"` or `"BtoA"` on the other data set; by default the study's.
         on_step: Called with the steps done and the steps in all.
 
     Raises:
@@ -240,16 +250,11 @@ def finetune(
     from optevo.training.engine import resolve
 
     search = open_search(name, url=storage_url(storage))
-    spec = search.spec
-    if architecture is not None and trial is not None:
-        raise UsageError("--trial and --architecture: name one of them.")
-    if architecture is not None:
-        chosen, number, label = named_architecture(architecture, spec), None, architecture
-    else:
-        winner = best(name, storage=storage, trial=trial)
-        chosen, number = winner.architecture, winner.trial
-        label = "winner" if trial is None else f"trial-{trial}"
-    folder = out or Path("models") / f"{name}-{label}"
+    chosen, number, label = _chosen(search, trial=trial, architecture=architecture)
+    spec = search.spec if onto is None else transferred(search.spec, onto=onto, direction=direction)
+    if onto is None and direction is not None:
+        raise UsageError("--direction: belongs to --onto; the study's own images have theirs.")
+    folder = out or Path("models") / "-".join([name, label, *([onto.name] if onto is not None else [])])
     with stopping(threading.Event()) as stop:
 
         def after(done: int, total: int) -> None:
@@ -263,7 +268,7 @@ def finetune(
         train_model(
             chosen,
             spec,
-            search.splits(root=data),
+            search.splits(root=data) if onto is None else find_splits(spec, seed=spec.seed),
             folder,
             engine=resolve(device=spec.engine.device, precision=search.record.precision, threads=spec.finetune.threads),
             seed=seed,
@@ -276,46 +281,144 @@ def finetune(
     return folder
 
 
+def finetune_seeds(
+    name: str, *, seeds: Sequence[int], out: Path, on_model: Callable[[Path], None] | None = None, **options: Any
+) -> dict[str, Any]:
+    """Train the same architecture with several seeds, into `OUT-seed-K`; models that are there already are kept.
+
+    Args:
+        options: As of :func:`finetune`.
+        on_model: Called with each finished model folder.
+
+    Returns:
+        The folders, and for each metric its values, their mean and standard deviation (None for a single seed).
+    """
+    from optevo.models.folder import read_facts
+
+    folders = [out.with_name(f"{out.name}-seed-{seed}") for seed in seeds]
+    for seed, folder in zip(seeds, folders, strict=True):
+        if not folder.exists():
+            finetune(name, seed=seed, out=folder, **options)
+        if on_model is not None:
+            on_model(folder)
+    metrics = [read_facts(folder).metrics for folder in folders]
+    return {
+        "folders": [str(folder) for folder in folders],
+        "metrics": {
+            key: {
+                "values": [each[key] for each in metrics],
+                "mean": fmean(each[key] for each in metrics),
+                "std": stdev(each[key] for each in metrics) if len(metrics) > 1 else None,
+            }
+            for key in metrics[0]
+        },
+    }
+
+
+def transferred(spec: Spec, *, onto: Path, direction: str | None) -> Spec:
+    """The specification with another data set: everything but the folder and the direction stays.
+
+    Raises:
+        UsageError: The folder or the direction will not do.
+    """
+    document = spec.model_dump(mode="json")
+    document["data"] |= {"root": str(onto), "direction": direction or spec.data.direction}
+    check_images(onto)
+    return parse_spec(document, source="--onto")
+
+
+def _chosen(search: Search, *, trial: int | None, architecture: str | None) -> tuple[UNetArchitecture, int | None, str]:
+    """An architecture, its trial's number, and what to call it."""
+    if architecture is not None and trial is not None:
+        raise UsageError("--trial and --architecture: name one of them.")
+    if architecture is not None:
+        return named_architecture(architecture, search.spec), None, architecture
+    winner = best(search.name, storage=search.url, trial=trial)
+    return winner.architecture, winner.trial, "winner" if trial is None else f"trial-{trial}"
+
+
 def evaluate(
-    folder: Path,
-    *,
-    data: Path,
-    split: str = "test",
-    device: str = "auto",
-    mode: str = "eval",
-    spec: Spec | None = None,
+    folder: Path, *, data: Path, split: str = "test", device: str = "auto", mode: str = "eval"
 ) -> dict[str, Any]:
     """Quality on a split of a folder of pairs, parameters, both operation counts, file size and latency of a model.
 
     Args:
         folder: A model folder.
         data: Pairs in any layout that `optevo data check` accepts.
+        split: Which pairs, of the splits that the folder has.
+        device: `"auto"`, `"cpu"` or `"cuda:N"`.
         mode: `"eval"`, as a user runs the model, or `"pix2pix"` (batch statistics and dropout).
-        spec: The study's specification, for its splits; by default the splits that the folder has.
+
+    Raises:
+        UsageError: The folder is no model folder, or the data has no such split.
     """
-    import torch
+    return compare([folder], data=data, split=split, device=device, mode=mode, batch_sizes=(1,))[0]
 
-    from optevo.data.pairs import find_pairs
-    from optevo.data.resident import load_pairs
-    from optevo.models.folder import read_facts
-    from optevo.models.train import evaluate_model
-    from optevo.training.engine import resolve
 
-    facts = read_facts(folder)
-    found: Mapping[str, Any] = find_pairs(data)
-    if not found.get(split):
-        raise UsageError(f"{data}: has no {split} pairs, only {', '.join(found)}; name one of those with --split.")
-    engine = resolve(device=device, precision="fp32", threads=0)
-    pairs = load_pairs(
-        found[split],
-        size=facts.size,
-        direction="AtoB" if facts.direction == "AtoB" else "BtoA",
-        input_channels=facts.architecture["input_channels"],
-        target_channels=facts.architecture["output_channels"],
-        device=torch.device(engine.device),
-        jitter=False,
+def compare(
+    folders: Sequence[str | Path],
+    *,
+    data: Path,
+    split: str = "test",
+    device: str = "auto",
+    mode: str = "eval",
+    batch_sizes: Sequence[int] = (1, 8),
+) -> list[dict[str, Any]]:
+    """A row for each model folder: what `evaluate` gives, with latencies at several batch sizes.
+
+    See :func:`optevo.models.compare.compare_models`, whose `readable` and `markdown` make tables of the rows.
+    """
+    from optevo.models.compare import compare_models
+
+    return compare_models(folders, data=data, split=split, device=device, mode=mode, batch_sizes=batch_sizes)
+
+
+def export(
+    folder: str | Path,
+    *,
+    format: Literal["onnx", "pt2"] = "onnx",
+    out: Path | None = None,
+    half: bool = False,
+    size: tuple[int, int] | None = None,
+    images: "Images" = None,
+    tolerance: float | None = None,
+) -> "ExportReport":
+    """Write a model folder's generator as ONNX or pt2, re-run on real images before it is let out.
+
+    See :func:`optevo.models.export.export_model`.
+    """
+    from optevo.models.export import export_model
+
+    return export_model(folder, format=format, out=out, half=half, size=size, images=images, tolerance=tolerance)
+
+
+def apply(
+    model: str | Path,
+    images: str | Path,
+    *,
+    out: Path,
+    device: str = "auto",
+    batch_size: int = 1,
+    overwrite: bool = False,
+    on_image: Callable[[int, int], None] | None = None,
+    on_problem: Say | None = None,
+) -> list[Path]:
+    """Translate a folder of pictures of any size with a model folder or an ONNX file, into PNG files.
+
+    See :func:`optevo.models.apply.apply_model`.
+    """
+    from optevo.models.apply import apply_model
+
+    return apply_model(
+        model,
+        images,
+        out=out,
+        device=device,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        on_image=on_image,
+        on_problem=on_problem,
     )
-    return evaluate_model(folder, pairs, split=split, engine=engine, mode=mode)
 
 
 def named_architecture(name: str, spec: Spec) -> UNetArchitecture:

@@ -1,14 +1,21 @@
-"""optevo model: finetune, evaluate."""
+"""optevo model: finetune, evaluate, compare, export, apply."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from optevo.cli.options import AsJson, Data, Name, Storage
 
-app = typer.Typer(name="model", help="Train a winner whole, and judge models.", no_args_is_help=True)
+app = typer.Typer(name="model", help="Train a winner whole; judge, export and apply models.", no_args_is_help=True)
+
+Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Which pairs.")]
+Mode = Annotated[
+    Literal["eval", "pix2pix"],
+    typer.Option(help="eval: as a user runs it; pix2pix: batch statistics and dropout."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N.")]
 
 
 @app.command()
@@ -16,39 +23,50 @@ def finetune(
     name: Name,
     trial: Annotated[int | None, typer.Option(help="A trial's number instead of the winner.")] = None,
     architecture: Annotated[str | None, typer.Option(help="A name instead: original, pix2pix, ...")] = None,
+    onto: Annotated[
+        Path | None, typer.Option(help="Another folder of pairs to train on: transfer.", show_default=False)
+    ] = None,
+    direction: Annotated[
+        Literal["AtoB", "BtoA"] | None, typer.Option(help="With --onto; by default the study's.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random in the training.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, with seeds from --seed on.")] = 1,
     out: Annotated[Path | None, typer.Option(help="The model folder.", show_default=False)] = None,
     storage: Storage = None,
     data: Data = None,
 ) -> None:
     """Train the winner of a study on the whole training set, into a model folder. Goes on where it was stopped."""
     from optevo import api
-    from optevo.cli.table import steps_bar
+    from optevo.cli.table import print_rows, steps_bar
 
+    options: dict[str, Any] = {
+        "trial": trial, "architecture": architecture, "onto": onto, "direction": direction, "storage": storage,
+        "data": data,
+    }  # fmt: skip
     with steps_bar("finetune") as on_step:
-        folder = api.finetune(
+        if seeds == 1:
+            typer.echo(api.finetune(name, seed=seed, out=out, on_step=on_step, **options))
+            return
+        label = architecture or ("winner" if trial is None else f"trial-{trial}")
+        spread = api.finetune_seeds(
             name,
-            trial=trial,
-            architecture=architecture,
-            seed=seed,
-            out=out,
-            storage=storage,
-            data=data,
+            seeds=range(seed, seed + seeds),
+            out=out or Path("models") / "-".join([name, label, *([onto.name] if onto else [])]),
+            on_model=typer.echo,
             on_step=on_step,
+            **options,
         )
-    typer.echo(folder)
+    rows = [{"metric": key, "mean": row["mean"], "std": row["std"]} for key, row in spread["metrics"].items()]
+    print_rows(rows)
 
 
 @app.command()
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A model folder.")],
     data: Annotated[Path, typer.Option(help="A folder of pairs.")],
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which pairs.")] = "test",
-    mode: Annotated[
-        Literal["eval", "pix2pix"],
-        typer.Option(help="eval: as a user runs it; pix2pix: batch statistics and dropout."),
-    ] = "eval",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    split: Split = "test",
+    mode: Mode = "eval",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """L1, PSNR and SSIM on a split; parameters, MACs, size on disk and latency."""
@@ -60,3 +78,108 @@ def evaluate(
         return
     for key, value in report.items():
         typer.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Model folders.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="A folder of pairs.", show_default=False)],
+    split: Split = "test",
+    mode: Mode = "eval",
+    device: Device = "auto",
+    as_json: AsJson = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table on stdout.")] = False,
+) -> None:
+    """Judge any number of models on one dataset: quality, parameters, MACs, latency at batch 1 and 8, file size."""
+    from optevo import api
+    from optevo.errors import UsageError
+
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown: name one of them.")
+    rows = api.compare(folders, data=data, split=split, device=device, mode=mode)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from optevo.cli.table import print_rows
+    from optevo.models.compare import markdown, notes, readable
+
+    if as_markdown:
+        typer.echo(markdown(rows))
+        return
+    print_rows(readable(rows))
+    for note in notes(rows):
+        typer.echo(note)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    format: Annotated[Literal["onnx", "pt2"], typer.Option(help="onnx: any size; pt2: one size.")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="The file; by default generator.FORMAT in the folder.", show_default=False)
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="float16 weights, computation, input and output.")] = False,
+    size: Annotated[
+        str | None, typer.Option(help="pt2: HEIGHTxWIDTH; by default the model's own.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder of pairs to re-run on; by default drawn facades.", show_default=False),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Largest difference accepted; by default 1e-3, with --half 2e-2.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model as one file for other runtimes, re-run it on real images, and state the largest difference."""
+    from optevo import api
+    from optevo.cli.data import parse_size
+
+    wanted = None if size is None else parse_size(size)
+    report = api.export(folder, format=format, out=out, half=half, size=wanted, images=data, tolerance=tolerance)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+        return
+    takes = f"multiples of {report.multiple} pixels" if report.size is None else "{}x{} pixels".format(*report.size)
+    opset = "" if report.opset is None else f", opset {report.opset}"
+    shapes = ", ".join("x".join(map(str, shape)) for shape in report.shapes)
+    typer.echo(f"{report.path}: {report.file_bytes / 2**20:.2f} MiB, {report.format}{opset}, any batch, {takes}")
+    typer.echo(f"{'float16' if report.half else 'float32'} weights, computation, input and output")
+    typer.echo(
+        f"re-run by {report.runtime} on {report.images} as {shapes}: largest difference "
+        f"{report.largest_difference:.2e} of outputs in [-1, 1], at most {report.tolerance:.0e} accepted"
+    )
+
+
+@app.command()
+def apply(
+    model: Annotated[Path, typer.Argument(help="A model folder or an exported .onnx file.", show_default=False)],
+    images: Annotated[Path, typer.Argument(help="A folder of pictures, or one.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder for the outputs, as PNG files.", show_default=False)],
+    device: Device = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once, where their sizes are equal.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Translate anew what is there already.")] = False,
+) -> None:
+    """Translate pictures of any size. What is there already is left, so an interrupted run goes on where it stopped."""
+    from optevo import api
+    from optevo.cli.table import steps_bar
+
+    problems: list[str] = []
+    try:
+        with steps_bar("apply") as on_image:
+            written = api.apply(
+                model,
+                images,
+                out=out,
+                device=device,
+                batch_size=batch,
+                overwrite=overwrite,
+                on_image=on_image,
+                on_problem=problems.append,
+            )
+    finally:
+        # After the bar, which would draw over them.
+        for problem in problems:
+            typer.echo(f"passed over: {problem}", err=True)
+    typer.echo(f"{out}: {len(written)} pictures written" + ("" if written else "; all were there already"))

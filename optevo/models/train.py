@@ -1,11 +1,10 @@
 """From an architecture to a model folder: the whole training, the test, and the evidence."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optevo.cost.latency import Latency
-from optevo.models.folder import ModelFacts, check_target, load_generator, read_facts, save_model
+from optevo.models.folder import WEIGHTS, ModelFacts, check_target, load_generator, read_facts, save_model
 from optevo.reports.pictures import Pixels, picture
 from optevo.spaces.unet import UNetArchitecture
 from optevo.tasks.fitness import cost_of
@@ -13,7 +12,7 @@ from optevo.tasks.settings import UNetSettings
 from optevo.tasks.splits import Splits
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from optevo.data.resident import ResidentPairs
     from optevo.training.engine import Engine
@@ -79,34 +78,62 @@ def train_model(
 
 
 def evaluate_model(
-    folder: Path, data: "ResidentPairs", *, split: str, engine: "Engine", mode: Any = "eval", runs: int = 20
+    folder: Path,
+    data: "ResidentPairs",
+    *,
+    split: str,
+    engine: "Engine",
+    mode: Any = "eval",
+    runs: int = 20,
+    batch_sizes: Sequence[int] = (1,),
 ) -> dict[str, Any]:
-    """Quality on a split, size and speed of a model folder, under names that say how each was measured."""
-    from optevo.cost.latency import latency
+    """Quality on a split, size and speed of a model folder, under names that say how each was measured.
+
+    The latencies of a batch of N are `latency_ms_median_batchN` and so on, those of a batch of one have no ending.
+    """
     from optevo.metrics.paired import paired_metrics
 
     facts = read_facts(folder)
     generator = load_generator(folder, device=str(engine.device))
     with engine.active():
         metrics = paired_metrics(generator, data, split=split, engine=engine, mode=mode)
-        height, width = data.size
-        channels = facts.architecture["input_channels"]
-        timed: Latency = latency(
-            generator, height=height, width=width, channels=channels, device=str(engine.device), runs=runs
-        )
+        timed = _latencies(generator, facts, size=data.size, engine=engine, runs=runs, batch_sizes=batch_sizes)
     return {
         "folder": str(folder),
         "title": facts.title,
+        "direction": facts.direction,
         **metrics,
         "parameters": facts.parameters,
         "exact_macs": facts.exact_macs,
         "literature_macs": facts.literature_macs,
-        "file_bytes": (folder / "generator.safetensors").stat().st_size,
-        "latency_ms_median": timed.median_ms,
-        "latency_ms_p10": timed.p10_ms,
-        "latency_ms_p90": timed.p90_ms,
-        "latency_protocol": f"batch 1, {height}x{width}, fp32, {timed.device}, {timed.threads} threads",
+        "file_bytes": (folder / WEIGHTS).stat().st_size,
+        **timed,
     }
+
+
+def _latencies(
+    generator: "nn.Module",
+    facts: ModelFacts,
+    *,
+    size: tuple[int, int],
+    engine: "Engine",
+    runs: int,
+    batch_sizes: Sequence[int],
+) -> dict[str, Any]:
+    from optevo.cost.latency import latency
+
+    (height, width), channels, device = size, facts.architecture["input_channels"], str(engine.device)
+    found: dict[str, Any] = {}
+    for batch_size in batch_sizes:
+        timed = latency(
+            generator, batch_size=batch_size, height=height, width=width, channels=channels, device=device, runs=runs
+        )  # fmt: skip
+        ending = "" if batch_size == 1 else f"_batch{batch_size}"
+        for key in ("median", "p10", "p90"):
+            found[f"latency_ms_{key}{ending}"] = getattr(timed, f"{key}_ms")
+    sizes = " and ".join(map(str, batch_sizes))
+    found["latency_protocol"] = f"batch {sizes}, {height}x{width}, fp32, {device}, {engine.threads} threads"
+    return found
 
 
 def rows_of(generators: "Mapping[str, Any]", data: "ResidentPairs", *, count: int = SAMPLES) -> dict[str, list[Pixels]]:

@@ -138,7 +138,7 @@ def create_study(name: str, spec: Spec, *, url: str) -> Search:
         )
     _check_budgets(spec)
     splits = find_splits(spec, seed=spec.seed)
-    _check_images(spec)
+    check_images(Path(spec.data.root))
     record = _settle(spec, splits)
     try:
         study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
@@ -258,10 +258,15 @@ def _settle(spec: Spec, splits: Splits) -> Record:
     )
 
 
-def _check_images(spec: Spec) -> None:
-    report = check_pairs(Path(spec.data.root))
+def check_images(root: Path) -> None:
+    """Open every image, so that no training dies on one.
+
+    Raises:
+        UsageError: Names the first that will not do.
+    """
+    report = check_pairs(root)
     if report.problems:
-        more = f" (and {len(report.problems) - 1} more; `optevo data check {spec.data.root}` names all)"
+        more = f" (and {len(report.problems) - 1} more; `optevo data check {root}` names all)"
         raise UsageError(report.problems[0] + (more if len(report.problems) > 1 else ""))
 
 
