@@ -33,7 +33,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ran = run(folder, "study", "run", "s", "--workers", "1")
     assert ran.returncode == 0, ran.stderr
     large = optuna.create_study(study_name="large", storage=open_store(f"sqlite:///{folder / 'storage' / 'optevo.db'}"))
-    genes = {f"c1_{k}": optuna.distributions.CategoricalDistribution((64, 128, 256, 512)) for k in range(1, 9)}
+    widths = optuna.distributions.CategoricalDistribution((64, 128, 256, 512))
+    genes = dict.fromkeys((f"c1_{k}" for k in range(1, 9)), widths)
     for number in range(3200):
         large.add_trial(
             optuna.create_trial(

@@ -137,9 +137,8 @@ def test_a_sampler_object_survives_pickling_without_its_storage(url) -> None:
 def test_a_study_copied_to_another_name_can_be_continued(url) -> None:
     study = optuna.create_study(storage=open_store(url), study_name="one", sampler=sampler(seed=None))
     study.optimize(objective, n_trials=15)
-    optuna.copy_study(
-        from_study_name="one", from_storage=open_store(url), to_storage=open_store(url), to_study_name="two"
-    )
+    one, two = open_store(url), open_store(url)
+    optuna.copy_study(from_study_name="one", from_storage=one, to_storage=two, to_study_name="two")
     copied = optuna.load_study(study_name="two", storage=two, sampler=sampler(seed=None))
     study.optimize(objective, n_trials=10)
     copied.optimize(objective, n_trials=10)
