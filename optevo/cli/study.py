@@ -102,7 +102,7 @@ def best(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
         return
     rows = [
         {
-            "trial": c.trial.number,
+            "trial": c.number,
             "mean": f"{c.mean:.4f}",
             "std": "" if c.spread is None else f"{c.spread:.4f}",
             "values": ", ".join(f"{value:.4f}" for value in c.values),

@@ -117,7 +117,8 @@ def find_images(images: Path) -> list[Path]:
         return [images]
     if not images.is_dir():
         raise UsageError(f"{images}: there is no such file or folder")
-    found = [path for path in images.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    named = [path for path in images.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    found = [path for path in named if path.is_file()]
     if not found:
         raise UsageError(f"{images}: holds no pictures; they end in one of {', '.join(sorted(SUFFIXES))}")
     return sorted(found, key=lambda path: natural_key(path.name))

@@ -98,8 +98,9 @@ def export_model(
     pads to those. It holds what it needs to know of itself (:class:`optevo.models.onnx_file.ExportFacts`). A pt2 file
     (`torch.export.load`) takes any batch at one height and width. The file appears whole or not at all.
 
-    Half precision stores and computes in float16 and takes and gives float16. A GPU or a phone gains by it; on a CPU
-    onnxruntime converts to float32 around each convolution, which gains file size alone.
+    Half precision stores and computes in float16, and takes and gives float16; the file is half as large. A GPU or a
+    phone may gain speed by it, a CPU does not: there onnxruntime 1.31 converts to float32 around its operations and was
+    as fast as in float32, and torch 2.15 computed several times slower (so the re-run of a pt2 file takes long).
 
     Args:
         folder: a model folder.

@@ -1,7 +1,7 @@
 """How far a study is: read from the trials, by whoever asks. Loads no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean, stdev
 from typing import Any
@@ -15,10 +15,15 @@ from optevo.search.study import Search
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate of the final: what its trainings with new seeds gave."""
+    """A candidate of the final: its trial in the search, and what its trainings with new seeds gave."""
 
-    trial: FrozenTrial
+    trial: FrozenTrial = field(repr=False)
     values: tuple[float, ...]
+
+    @property
+    def number(self) -> int:
+        """The trial's number."""
+        return self.trial.number
 
     @property
     def mean(self) -> float:

@@ -110,7 +110,11 @@ def _make_folder(url: URL) -> None:
 def _engine_options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": 60}}
-    return {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 0}
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 0}
+    if url.get_backend_name() == "postgresql":
+        # Seconds. Without it a host that swallows packets would be waited for until the system gives up.
+        options["connect_args"] = {"connect_timeout": 10}
+    return options
 
 
 def _share_sqlite(engine: Engine) -> None:

@@ -399,6 +399,7 @@ def test_first_generations_of_undeclared_spaces_differ_between_slots() -> None:
         ({"search_space": {**SPACE, "skip2": CategoricalDistribution([True, False])}}, "search_space"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Heartbeat")
 @pytest.mark.parametrize("glance", [False, True], ids=["ask", "next_slot"])
 def test_continuing_with_other_settings_is_refused_with_what_differs(url, change, match, glance) -> None:
     optuna.create_study(storage=open_store(url), study_name="s", sampler=sampler()).optimize(objective, n_trials=2)
