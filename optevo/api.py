@@ -63,8 +63,7 @@ class Best:
             "exact_macs": self.exact_macs,
             "literature_macs": self.literature_macs,
             "final": [
-                {"trial": c.number, "values": list(c.values), "mean": c.mean, "std": c.spread}
-                for c in self.candidates
+                {"trial": c.number, "values": list(c.values), "mean": c.mean, "std": c.spread} for c in self.candidates
             ],
         }
 

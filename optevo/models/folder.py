@@ -80,6 +80,7 @@ def save_model(folder: Path, generator: "nn.Module", facts: ModelFacts, *, sampl
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         temporary.chmod(0o755)
         save_file(weights, temporary / WEIGHTS)
+        (temporary / WEIGHTS).chmod(0o644)  # safetensors writes files that only their owner can read.
         (temporary / FACTS).write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
         (temporary / CARD).write_text(_card(facts, pictured=samples is not None), encoding="utf-8")
         if samples is not None:

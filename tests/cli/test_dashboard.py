@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         large.add_trial(
             optuna.create_trial(
                 value=40 - number / 1000,
-                params={name: 64 for name in genes},
+                params=dict.fromkeys(genes, 64),
                 distributions=genes,
                 user_attrs={"generation": number // 32, "slot": number % 32, "l1_val": 0.3},
             )

@@ -617,3 +617,16 @@ def test_two_objectives_are_refused() -> None:
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler())
     with pytest.raises(ValueError, match="multi-objective"):
         study.ask()
+
+
+def test_the_pointer_of_a_record_never_leads_to_another_record() -> None:
+    mine = sampler()
+    study = optuna.create_study(sampler=mine)
+    first = study.ask(SPACE)
+    study.enqueue_trial(first.params)
+    study.tell(study.ask(SPACE), 0.5)  # Slot 1 was given the genome of slot 0, and trains it first.
+    study._storage.set_trial_state_values(first._trial_id, TrialState.FAIL)
+    study.optimize(lambda trial: 1.0 if suggest(trial) else 0.0, n_trials=10)
+    slot0, slot1 = generations(study)[0][:2]
+    assert slot0.user_attrs["reused_from"] == slot1.number
+    assert generations(study)[1][0].user_attrs["reused_from"] == slot1.number

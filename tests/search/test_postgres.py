@@ -26,9 +26,7 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_postgresql_gives_what_sqlite_gives(
-    tiny: Spec, postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_postgresql_gives_what_sqlite_gives(tiny: Spec, postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPTEVO_ARTIFACTS", str(tmp_path / "artifacts"))
     results = []
     for url, workers in ((f"sqlite:///{tmp_path / 'optevo.db'}", 1), (postgres, 2)):
