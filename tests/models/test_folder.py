@@ -73,10 +73,10 @@ def test_other_versions_and_damaged_facts_are_refused(model: tuple[Path, UNetGen
 def test_damaged_weights_are_refused(model: tuple[Path, UNetGenerator]):
     folder, _ = model
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:100])
-    with pytest.raises(UsageError, match="generator.safetensors"):
+    with pytest.raises(UsageError, match=r"generator\.safetensors"):
         load_generator(folder)
     (folder / WEIGHTS).unlink()
-    with pytest.raises(UsageError, match="generator.safetensors"):
+    with pytest.raises(UsageError, match=r"generator\.safetensors"):
         load_generator(folder)
 
 
