@@ -35,6 +35,9 @@ REST = 300
 
 CACHES = ("_pasts", "_claimed", "_lock")
 
+# System attributes that the record of a known individual has in common with the trial that was trained.
+SHARED = (FAILURE, "constraints", "artifacts:")
+
 # Seconds that a trial waits for a rival to leave its slot. Only a race ever waits; too short a wait costs a retry.
 RACE = 0.2
 
@@ -333,7 +336,7 @@ class SlotSampler(BaseSampler):
         trained = known.number if original is None or original.reused is None else original.reused
         claim = replace(self._claim(frontier, slot), reused=trained)
         attributes: dict[str, Any] = {CLAIM: claim.to_attribute()}
-        attributes.update({k: v for k, v in known.system_attrs.items() if k == FAILURE or k.startswith("constraints")})
+        attributes.update({key: value for key, value in known.system_attrs.items() if key.startswith(SHARED)})
         study.add_trial(
             create_trial(
                 state=known.state,

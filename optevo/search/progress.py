@@ -203,12 +203,13 @@ def _running(study: Study) -> tuple[FrozenTrial, ...]:
 
 
 def _seconds_a_trial(trials: Sequence[FrozenTrial], *, default: float = float("nan")) -> float:
-    spans = [
-        (t.datetime_complete - t.datetime_start).total_seconds()
+    """Mean of the newest trainings; records of known individuals carry the original attribute, but took no time."""
+    seconds = [
+        t.user_attrs["seconds"]
         for t in trials
-        if t.state == TrialState.COMPLETE and t.datetime_complete and t.datetime_start and "seconds" in t.user_attrs
+        if t.state == TrialState.COMPLETE and "seconds" in t.user_attrs and "reused_from" not in t.user_attrs
     ]
-    return fmean(spans[-50:]) if spans else default
+    return fmean(seconds[-50:]) if seconds else default
 
 
 def _fresh_share(trials: Sequence[FrozenTrial]) -> float:
