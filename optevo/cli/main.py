@@ -50,9 +50,6 @@ def options(
 
 def main() -> None:
     """Run a command; what goes wrong is one line on stderr and an exit code: 1 at run time, 2 wrong usage."""
-    # Threads that wait for each other asleep, not spinning: with one core busy otherwise, two spinning threads made a
-    # training step 30 times slower. Must be said before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except OptevoError as error:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from optevo.cli.options import AsJson, Data, Name, Storage
+from optevo.cli.options import AsJson, Data, Name, Storage, let_threads_sleep
 
 app = typer.Typer(name="model", help="Train a winner whole; judge, export and apply models.", no_args_is_help=True)
 
@@ -36,6 +36,7 @@ def finetune(
     data: Data = None,
 ) -> None:
     """Train the winner of a study on the whole training set, into a model folder. Goes on where it was stopped."""
+    let_threads_sleep()
     from optevo import api
     from optevo.cli.table import print_rows, steps_bar
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from optevo.cli.options import Data, Name, Storage
+from optevo.cli.options import Data, Name, Storage, let_threads_sleep
 
 
 def worker(
@@ -14,6 +14,7 @@ def worker(
     attached: Annotated[bool, typer.Option("--attached", hidden=True)] = False,
 ) -> None:
     """Train individuals of a study until nothing is left. Any number of workers may join and leave at any time."""
+    let_threads_sleep()
     from optevo import api
 
     count = api.work(name, storage=storage, data=data, attached=attached)

@@ -1,6 +1,7 @@
 """optuna-dashboard on optevo's studies: the server, and the note that explains a study."""
 
 import socketserver
+import threading
 from collections.abc import Callable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -51,7 +52,14 @@ def serve(
         raise UsageError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror}); name another."
         ) from error
+    # Reading a large study the first time takes longest. The storage keeps finished trials, so it is read beforehand.
+    threading.Thread(target=_read_all, args=(storage,), daemon=True).start()
     with server:
         if on_ready is not None:
             on_ready(f"http://{host}:{server.server_port}/dashboard")
         server.serve_forever()
+
+
+def _read_all(storage: BaseStorage) -> None:
+    for study in storage.get_all_studies():
+        storage.get_all_trials(study._study_id, deepcopy=False)
