@@ -60,7 +60,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("optevo: interrupted; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # The last stop: whatever nobody foresaw still gets one line, and --debug its traceback.
         if os.environ.get("OPTEVO_DEBUG"):
             raise
         from optevo.search.store import reason

@@ -344,7 +344,7 @@ def _open_pt2(path: Path) -> Run:
         with _quiet():
             program = torch.export.load(path)
         module = program.module()
-    except Exception as error:
+    except Exception as error:  # a foreign file may break it in any way
         raise OptevoError(f"{path.name}: torch.export.load cannot open it ({one_line(error)}).") from error
     dtype = next(module.parameters()).dtype
 

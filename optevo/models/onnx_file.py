@@ -127,7 +127,7 @@ def open_onnx(path: Path, *, device: str = "auto") -> OnnxModel:
     providers = _providers(device, available=runtime.get_available_providers())
     try:
         session = runtime.InferenceSession(str(path), sess_options=options, providers=providers)
-    except Exception as error:
+    except Exception as error:  # onnxruntime's own classes again
         raise UsageError(f"{path}: is no ONNX file that onnxruntime can open ({one_line(error)})") from error
     facts = ExportFacts.from_metadata(session.get_modelmeta().custom_metadata_map, path=path)
     return OnnxModel(path, facts, session)

@@ -10,6 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from optevo.samplers import claim_of, slots
+from optevo.samplers.base import Frontier
 from optevo.search.study import Search
 
 
@@ -190,10 +191,7 @@ def _final_results(final: Study) -> list[FrozenTrial | None]:
     return [slots.canonical(claimed.get(slot, ())) for slot in range(len(final.user_attrs["individuals"]))]
 
 
-def _filled(frontier: object) -> int:
-    from optevo.samplers.base import Frontier
-
-    assert isinstance(frontier, Frontier)
+def _filled(frontier: Frontier) -> int:
     return sum(slots.canonical(frontier.trials_of(slot)) is not None for slot in range(len(frontier.brood.individuals)))
 
 

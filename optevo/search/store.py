@@ -1,9 +1,7 @@
 """The SQL store: one RDBStorage a process, set up so that many workers can share it."""
 
-import contextlib
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from optevo.errors import OptevoError, UsageError
+from optevo.errors import UsageError
 
 DEFAULT_URL = "sqlite:///storage/optevo.db"
 
@@ -61,15 +59,6 @@ def open_store(url: str) -> RDBStorage:
     if parsed.get_backend_name() == "sqlite":
         _share_sqlite(storage.engine)
     return storage
-
-
-@contextlib.contextmanager
-def database_errors(url: str) -> Iterator[None]:
-    """Turn a database's errors into one line."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise OptevoError(f"{masked(url)}: the database failed ({reason(error)}).") from error
 
 
 def reason(error: BaseException) -> str:

@@ -152,7 +152,7 @@ class Worker:
         except (InterruptedRunError, KeyboardInterrupt):
             _give_up(study, trial, "interrupted")
             raise
-        except Exception as error:
+        except Exception as error:  # Whatever a training raises ends that trial only; failure_kind says what it was.
             kind = failure_kind(error)
             if kind == "error":
                 log.exception("trial %d failed", trial.number)
