@@ -1,6 +1,8 @@
 """Genetic samplers for any Optuna study. They need no torch and know no search space but the one they are given."""
 
 from optevo.samplers.base import Brood, BroodMismatchError, Individual, SlotSampler, Standing
+from optevo.samplers.coevolution import CoevolutionSampler, Rival, coevolve, partners_of
+from optevo.samplers.masks import masks_of
 from optevo.samplers.roster import RosterSampler
 from optevo.samplers.roulette_ga import RouletteGASampler
 from optevo.samplers.slots import Claim, claim_of
@@ -9,10 +11,15 @@ __all__ = [
     "Brood",
     "BroodMismatchError",
     "Claim",
+    "CoevolutionSampler",
     "Individual",
+    "Rival",
     "RosterSampler",
     "RouletteGASampler",
     "SlotSampler",
     "Standing",
     "claim_of",
+    "coevolve",
+    "masks_of",
+    "partners_of",
 ]

@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -22,7 +23,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optevo.evolution import generator
-from optevo.evolution.genes import Value
 from optevo.samplers import slots
 from optevo.samplers.distributions import Space, decode, gene
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
@@ -43,6 +43,9 @@ RACE = 0.2
 
 Generation = Sequence[FrozenTrial]
 
+# Whom a generation is judged against, as its claims say it; None where an individual is judged by itself.
+Partner = Mapping[str, Any] | None
+
 
 class BroodMismatchError(RuntimeError):
     """Another worker bred another generation from the same results: the versions or settings differ."""
@@ -50,16 +53,17 @@ class BroodMismatchError(RuntimeError):
 
 @dataclass(frozen=True)
 class Individual:
-    """One slot of a brood. `genome` holds internal representations by name; `parents` are trial numbers."""
+    """One slot of a brood. `genome` holds internal representations by name, or is a hex mask; `parents` are trial
+    numbers."""
 
-    genome: Mapping[str, Any]
+    genome: Mapping[str, Any] | str
     operator: str
     parents: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Brood:
-    """A whole generation, bred but not trained; `space` orders and types the genomes."""
+    """A whole generation, bred but not trained; `space` orders and types the parameters that it gives its trials."""
 
     individuals: tuple[Individual, ...]
     space: Space
@@ -67,16 +71,18 @@ class Brood:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that two workers share exactly when they bred the same generation."""
-        text = json.dumps([[sorted(i.genome.items()), i.operator, list(i.parents)] for i in self.individuals])
+        genomes = (i.genome if isinstance(i.genome, str) else sorted(i.genome.items()) for i in self.individuals)
+        text = json.dumps([[g, i.operator, list(i.parents)] for g, i in zip(genomes, self.individuals, strict=True)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """The first generation that is not complete: its brood, and its claims by slot."""
+    """The first generation that is not complete: its brood, whom it is judged against, and its claims by slot."""
 
     generation: int
     brood: Brood
+    partner: Partner
     digest: str
     claimed: Mapping[int, Sequence[FrozenTrial]]
     known: Mapping[Any, FrozenTrial]
@@ -92,6 +98,7 @@ class _Past:
 
     born: datetime | None
     history: list[Generation] = field(default_factory=list)
+    partners: dict[int, Partner] = field(default_factory=dict)
     broods: dict[int, Brood] = field(default_factory=dict)
     known: dict[Any, FrozenTrial] = field(default_factory=dict)
     settings_checked: bool = False
@@ -100,7 +107,7 @@ class _Past:
 class Standing(Enum):
     """What a worker that looks for work is told when there is no free slot."""
 
-    WAIT = "others are still training the rest of this generation"
+    WAIT = "others are still training the rest of this generation, or the one that the next is judged against"
     DONE = "every generation is complete"
 
 
@@ -148,17 +155,34 @@ class SlotSampler(BaseSampler):
     def settings(self) -> dict[str, Any]:
         """Everything the evolution depends on, JSON-safe: a study that was begun with other settings is refused."""
 
-    def identity(self, individual: Individual) -> Any:
+    def partner(self, study: Study, generation: int) -> Partner | Standing:
+        """Whom a generation is judged against; `Standing.WAIT` while that is still open."""
+        return None
+
+    def identity(self, individual: Individual, partner: Partner) -> Any:
         """What must be equal for two individuals to have the same value; None where that cannot be known."""
         return None
+
+    def identity_of_trial(self, trial: FrozenTrial) -> Any:
+        """As :meth:`identity`, of a finished trial."""
+        return None
+
+    def express(self, genome: Mapping[str, Any] | str, space: Space, trial: FrozenTrial) -> dict[str, Any] | None:
+        """The parameters of a trial's claimed genome; None where it has others than `space`."""
+        if not isinstance(genome, Mapping) or set(genome) != set(space):
+            return None
+        return decode([genome[name] for name in space], space)
 
     def fallback_space(self) -> Space:
         """The space of trials without a claim."""
         return {}
 
-    def spare(self, space: Space, rng: Any) -> Sequence[Value]:
-        """The genome of a trial without a claim."""
-        return [gene(distribution).draw(rng) for distribution in space.values()]
+    def spare(self, space: Space, rng: np.random.Generator, trial: FrozenTrial) -> dict[str, Any]:
+        """The parameters of a trial without a claim."""
+        return decode([gene(distribution).draw(rng) for distribution in space.values()], space)
+
+    def prepare_spare(self, study: Study, trial: FrozenTrial) -> None:
+        """Give a trial without a claim what it needs beyond its parameters."""
 
     # What a worker asks.
 
@@ -173,8 +197,9 @@ class SlotSampler(BaseSampler):
         return list(self._past(study, _trials(study)).history)
 
     def frontier(self, study: Study) -> Frontier | None:
-        """The generation that is being trained, or None when all are complete."""
-        return self._frontier(study)
+        """The generation that is being trained; None when all are complete, or the next must wait for a partner."""
+        found = self._frontier(study)
+        return None if isinstance(found, Standing) else found
 
     # Optuna's interface.
 
@@ -199,6 +224,7 @@ class SlotSampler(BaseSampler):
         if claimed:
             study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
         self._claimed[study._storage, trial._trial_id] = None
+        self.prepare_spare(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         self._raise_error_if_multi_objective(study)
@@ -210,11 +236,10 @@ class SlotSampler(BaseSampler):
     ) -> dict[str, Any]:
         self._raise_error_if_multi_objective(study)
         claim = self._claim_of(study, trial)
-        genome = None if claim is None else claim[0].genome
-        if isinstance(genome, Mapping) and set(genome) == set(search_space):
-            return decode([genome[name] for name in search_space], search_space)
-        rng = self._rng(study, "spare", trial.number)
-        return decode(self.spare(search_space, rng), search_space)
+        params = None if claim is None else self.express(claim[0].genome, search_space, trial)
+        if params is not None:
+            return params
+        return self.spare(search_space, self._rng(study, "spare", trial.number), trial)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -242,18 +267,18 @@ class SlotSampler(BaseSampler):
     # How it is done.
 
     def _find(self, study: Study) -> tuple[Frontier, int] | Standing:
-        while (frontier := self._frontier(study)) is not None:
+        while not isinstance(frontier := self._frontier(study), Standing):
             free, known = self._open(frontier)
             if known is None:
                 return Standing.WAIT if free is None else (frontier, free)
             self._record_known(study, frontier, *known)
-        return Standing.DONE
+        return frontier
 
     def _open(self, frontier: Frontier) -> tuple[int | None, tuple[int, FrozenTrial] | None]:
         """The lowest free slot that needs training, and the lowest one whose value is known already."""
         free, waiting = None, set()
         for slot, individual in enumerate(frontier.brood.individuals):
-            key = self.identity(individual) if self._reuse else None
+            key = self.identity(individual, frontier.partner) if self._reuse else None
             if slots.is_free(frontier.trials_of(slot)):
                 if key is not None and key in frontier.known:
                     return free, (slot, frontier.known[key])
@@ -263,7 +288,7 @@ class SlotSampler(BaseSampler):
                 waiting.add(key)
         return free, None
 
-    def _frontier(self, study: Study) -> Frontier | None:
+    def _frontier(self, study: Study) -> Frontier | Standing:
         with self._lock:
             trials = _trials(study)
             past = self._past(study, trials)
@@ -271,18 +296,22 @@ class SlotSampler(BaseSampler):
             while not self._is_over(past.history):
                 generation = len(past.history)
                 if generation not in past.broods:
+                    partner = self.partner(study, generation)
+                    if isinstance(partner, Standing):
+                        return partner
+                    past.partners[generation] = partner
                     past.broods[generation] = self.brood(study, past.history)
-                brood = past.broods[generation]
+                brood, partner = past.broods[generation], past.partners[generation]
                 claimed = slots.claims(trials, generation=generation)
                 _check_digest(brood.digest, claimed, generation)
                 results = [slots.canonical(claimed.get(slot, ())) for slot in range(len(brood.individuals))]
                 filled = [trial for trial in results if trial is not None]
                 known = self._known(filled)
                 if len(filled) < len(results):
-                    return Frontier(generation, brood, brood.digest, claimed, ChainMap(past.known, known))
+                    return Frontier(generation, brood, partner, brood.digest, claimed, ChainMap(past.known, known))
                 past.history.append(filled)
                 past.known = {**known, **past.known}
-            return None
+            return Standing.DONE
 
     def _is_over(self, history: Sequence[Generation]) -> bool:
         if self._generations is not None:
@@ -304,10 +333,6 @@ class SlotSampler(BaseSampler):
                 known.setdefault(key, trial)
         return known
 
-    def identity_of_trial(self, trial: FrozenTrial) -> Any:
-        """As :meth:`identity`, of a finished trial."""
-        return None
-
     def _holds(self, study: Study, generation: int, slot: int, number: int) -> bool:
         """Whether the claim just written stands. Where a higher number claims the slot too, it either saw this claim
         and is about to leave, or was there first: then this one leaves, so that nobody trains the slot twice."""
@@ -327,8 +352,9 @@ class SlotSampler(BaseSampler):
             slot=slot,
             operator=individual.operator,
             parents=individual.parents,
-            genome=dict(individual.genome),
+            genome=individual.genome if isinstance(individual.genome, str) else dict(individual.genome),
             digest=frontier.digest,
+            partner=frontier.partner,
         )
 
     def _record_known(self, study: Study, frontier: Frontier, slot: int, known: FrozenTrial) -> None:
@@ -380,7 +406,7 @@ class SlotSampler(BaseSampler):
                 return distribution.to_internal_repr(trial.params[name])
         return gene(distribution).draw(rng)
 
-    def _rng(self, study: Study, *key: int | str) -> Any:
+    def _rng(self, study: Study, *key: int | str) -> np.random.Generator:
         return generator(self.seed_of(study), *key)
 
     def seed_of(self, study: Study) -> int | str:
@@ -429,6 +455,8 @@ def public_attributes(claim: Claim) -> dict[str, Any]:
     attributes = asdict(claim)
     shown = {name: attributes[name] for name in ("generation", "slot", "operator")}
     shown["parents"] = list(claim.parents)
+    if claim.partner is not None:
+        shown["partner"] = {name: chosen["trial"] for name, chosen in claim.partner.items()}
     if claim.reused is not None:
         shown["reused_from"] = claim.reused
     return shown
@@ -436,7 +464,12 @@ def public_attributes(claim: Claim) -> dict[str, Any]:
 
 def sign(study: Study) -> float:
     """What turns a value of the study into a cost, the smaller the better."""
-    return -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+    return sign_of(study.direction)
+
+
+def sign_of(direction: StudyDirection) -> float:
+    """As :func:`sign`, of a direction."""
+    return -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
 
 
 def _born(trials: Sequence[FrozenTrial]) -> datetime | None:

@@ -32,16 +32,16 @@ class RosterSampler(SlotSampler):
         for params, genome in zip(individuals, genomes, strict=True):
             if genome is None:
                 raise ValueError(f"individual {dict(params)} lies outside the search space.")
+        self._genomes = [list(genome) for genome in genomes if genome is not None]
         self._members = tuple(
             Individual(genome=dict(zip(self._space, genome, strict=True)), operator="roster")
-            for genome in genomes
-            if genome is not None
+            for genome in self._genomes
         )
 
     def settings(self) -> dict[str, Any]:
         return {
             "sampler": type(self).__name__,
-            "individuals": [list(member.genome.values()) for member in self._members],
+            "individuals": self._genomes,
             "search_space": {name: distribution_to_json(d) for name, d in self._space.items()},
         }
 

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from optuna import Study
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from optevo.evolution import Offspring, Parent, breed, found
 from optevo.evolution.breeding import Genome, Recipe
-from optevo.evolution.genes import Value
+from optevo.samplers import masks as bitmasks
 from optevo.samplers import slots
-from optevo.samplers.base import Brood, Generation, Individual, SlotSampler, sign
-from optevo.samplers.distributions import Space, decode, encode, gene
+from optevo.samplers.base import Brood, Generation, Individual, Partner, SlotSampler, sign
+from optevo.samplers.codings import Coding, MaskCoding, ParameterCoding
+from optevo.samplers.distributions import Space
 
 Feasible = Callable[[dict[str, Any]], bool]
 
@@ -31,7 +33,10 @@ class RouletteGASampler(SlotSampler):
         search_space: Distributions by name, in the order that crossover cuts. Without it the first generation samples
             each parameter when it is asked for; later ones evolve what all trials of the last generation share, and
             other parameters are inherited from the first parent that has them.
-        chromosomes: Names of parameters that are bred together; by default all of them. The paper's are c1 and c2.
+        masks: Instead of a search space: sizes of groups of bits by name, for individuals of hundreds of bits. An
+            objective reads them with :func:`optevo.samplers.masks_of`; every group keeps at least one bit.
+        chromosomes: Names of parameters (of groups, with masks) that are bred together; by default all of them. The
+            U-Net paper's are c1 and c2.
         population_size: K.
         generations: Number of generations that are evaluated, T; None for no end.
         selection, crossover, mutation: Probabilities s1, s2, s3 of the operators.
@@ -40,8 +45,8 @@ class RouletteGASampler(SlotSampler):
         elites: How many of the best pass unchanged into the next generation.
         duplicates: `"keep"` lets equal individuals appear, as the paper does; `"mutate"` changes a child until it was
             never trained before.
-        reuse: Record a known individual with its known value instead of training it again. Set it to False where the
-            objective is noisy and should be averaged by evolution itself.
+        reuse: Record a known individual with its known value instead of training it again. With False, for noisy
+            objectives, it is trained again, and a parent's value is the mean over all its evaluations.
         feasible: A pure function of the parameters; needs `search_space`. What it refuses is bred again, never trained
             (where acceptable individuals are not too rare to be found, see :func:`optevo.evolution.found`).
         seed: Of the whole evolution; None takes one from the study.
@@ -54,6 +59,7 @@ class RouletteGASampler(SlotSampler):
         self,
         *,
         search_space: Mapping[str, BaseDistribution] | None = None,
+        masks: Mapping[str, int] | None = None,
         chromosomes: Sequence[Sequence[str]] | None = None,
         population_size: int = 32,
         generations: int | None = None,
@@ -75,10 +81,10 @@ class RouletteGASampler(SlotSampler):
             raise ValueError(f"elites must be below population_size {population_size}, but is {elites}.")
         if duplicates not in ("keep", "mutate"):
             raise ValueError(f"duplicates must be 'keep' or 'mutate', but is {duplicates!r}.")
+        self._coding = _coding(search_space, masks)
         for name, value in (("chromosomes", chromosomes), ("feasible", feasible)):
-            if value is not None and search_space is None:
-                raise ValueError(f"{name} needs a search_space.")
-        self._space = dict(search_space) if search_space is not None else None
+            if value is not None and self._coding is None:
+                raise ValueError(f"{name} needs a search_space or masks.")
         self._chromosomes = [list(names) for names in chromosomes] if chromosomes is not None else None
         self._population_size = population_size
         self._duplicates = duplicates
@@ -91,10 +97,9 @@ class RouletteGASampler(SlotSampler):
             "mutation_kind": mutation_kind,
             "elites": elites,
         }
-        self._recipe(self._space or {})
+        self._recipe(self._coding or ParameterCoding({}))
 
     def settings(self) -> dict[str, Any]:
-        space = self._space
         return {
             "sampler": type(self).__name__,
             "population_size": self._population_size,
@@ -102,96 +107,148 @@ class RouletteGASampler(SlotSampler):
             "reuse": self._reuse,
             **self._operators,
             "chromosomes": self._chromosomes,
-            "search_space": None if space is None else {name: distribution_to_json(d) for name, d in space.items()},
+            **({"search_space": None} if self._coding is None else self._coding.settings()),
         }
 
     def fallback_space(self) -> Space:
-        return self._space or {}
+        return {} if self._coding is None else self._coding.space
 
-    def spare(self, space: Space, rng: Any) -> Sequence[Value]:
-        if self._space is None or set(space) != set(self._space):
-            return super().spare(space, rng)
-        return found(self._recipe(space), size=1, rng=rng, accept=self._accept(space))[0].genome
+    def express(self, genome: Mapping[str, Any] | str, space: Space, trial: FrozenTrial) -> dict[str, Any] | None:
+        if isinstance(genome, str) and isinstance(self._coding, MaskCoding):
+            return bitmasks.counts(str(trial.user_attrs.get(bitmasks.MASK, genome)), self._coding.groups)
+        return super().express(genome, space, trial)
 
-    def identity(self, individual: Individual) -> Any:
-        return tuple(individual.genome.items()) if self._space else None
+    def spare(self, space: Space, rng: np.random.Generator, trial: FrozenTrial) -> dict[str, Any]:
+        coding = self._coding
+        if coding is None or set(space) != set(coding.space):
+            return super().spare(space, rng, trial)
+        written = coding.write(self._draw(coding, rng))
+        return self.express(written, space, trial) or {}
+
+    def prepare_spare(self, study: Study, trial: FrozenTrial) -> None:
+        if isinstance(self._coding, MaskCoding):
+            # The same draw as `spare` makes for the parameters.
+            mask = self._coding.write(self._draw(self._coding, self._rng(study, "spare", trial.number)))
+            study._storage.set_trial_system_attr(trial._trial_id, bitmasks.SPARE, mask)
+
+    def identity(self, individual: Individual, partner: Partner) -> Any:
+        if self._coding is None:
+            return None
+        genome = individual.genome
+        return _frozen(genome if isinstance(genome, str) else tuple(genome.items()), partner)
 
     def identity_of_trial(self, trial: FrozenTrial) -> Any:
         # Parameters beyond the space make two trials different although their genomes are equal.
-        if not self._space or set(trial.params) != set(self._space):
+        if self._coding is None or set(trial.params) != set(self._coding.space):
             return None
-        genome = encode(trial.params, self._space)
-        return None if genome is None else tuple(zip(self._space, genome, strict=True))
+        genome = self._coding.read(trial)
+        if genome is None:
+            return None
+        written, claim = self._coding.write(genome), slots.claim_of(trial)
+        return _frozen(
+            written if isinstance(written, str) else tuple(written.items()), None if claim is None else claim.partner
+        )
 
     def brood(self, study: Study, history: Sequence[Generation]) -> Brood:
-        space = self._space if self._space is not None else _common_space(history)
-        recipe = self._recipe(space)
+        coding = self._coding or ParameterCoding(_common_space(history))
+        recipe = self._recipe(coding)
         rng = self._rng(study, 0, len(history))
-        parents = _parents(history[-1], space, sign(study)) if history else []
+        parents = self._parents(history, coding, sign(study)) if history else []
         if parents:
             offspring = breed(
                 recipe,
                 [parent for _, parent in parents],
                 size=self._population_size,
                 rng=rng,
-                accept=self._accept(space),
-                taken=self._taken(history, space),
+                accept=self._accept(coding),
+                taken=self._taken(history, coding),
             )
-        elif space or not history:
-            offspring = found(recipe, size=self._population_size, rng=rng, accept=self._accept(space))
+        elif recipe.genes or not history:
+            offspring = found(recipe, size=self._population_size, rng=rng, accept=self._accept(coding))
         else:
             offspring = [Offspring((), "random", ())] * self._population_size
         individuals = [
             Individual(
-                genome=dict(zip(space, child.genome, strict=True)),
+                genome=coding.write(child.genome),
                 operator=child.operator,
                 parents=tuple(parents[place][0] for place in child.parents),
             )
             for child in offspring
         ]
-        return Brood(tuple(individuals), space)
+        return Brood(tuple(individuals), coding.space)
 
-    def _recipe(self, space: Space) -> Recipe:
-        names = list(space)
-        if self._chromosomes is not None:
-            unknown = [name for chromosome in self._chromosomes for name in chromosome if name not in space]
-            if unknown:
-                raise ValueError(f"chromosomes name {unknown[0]!r}, which the search_space does not have.")
-            chromosomes = [tuple(names.index(name) for name in chromosome) for chromosome in self._chromosomes]
-        else:
-            chromosomes = [tuple(range(len(names)))] if names else []
-        return Recipe(
-            genes=tuple(gene(distribution) for distribution in space.values()),
-            chromosomes=tuple(chromosomes),
-            **self._operators,
-        )
+    def _recipe(self, coding: Coding) -> Recipe:
+        positions = coding.positions()
+        named = self._chromosomes if self._chromosomes is not None else [list(positions)] if positions else []
+        for name in (name for chromosome in named for name in chromosome):
+            if name not in positions:
+                raise ValueError(f"chromosomes name {name!r}, which the search space does not have.")
+        places = (tuple(place for name in names for place in positions[name]) for names in named)
+        return Recipe(genes=coding.genes, chromosomes=tuple(places), **self._operators)
 
-    def _accept(self, space: Space) -> Callable[[Genome], bool] | None:
-        feasible = self._feasible
-        if feasible is None:
-            return None
-        return lambda genome: feasible(decode(genome, space))
+    def _draw(self, coding: Coding, rng: np.random.Generator) -> Genome:
+        return found(self._recipe(coding), size=1, rng=rng, accept=self._accept(coding))[0].genome
 
-    def _taken(self, history: Sequence[Generation], space: Space) -> Callable[[Genome], bool] | None:
+    def _accept(self, coding: Coding) -> Callable[[Genome], bool] | None:
+        """Budgets, and for masks: a layer without a single filter would be no network."""
+        rules: list[Callable[[Genome], bool]] = []
+        if isinstance(coding, MaskCoding):
+            pieces = list(coding.positions().values())
+            rules.append(lambda genome: all(any(genome[piece[0] : piece[-1] + 1]) for piece in pieces))
+        if (feasible := self._feasible) is not None:
+            rules.append(lambda genome: feasible(coding.params(genome)))
+        return (lambda genome: all(rule(genome) for rule in rules)) if rules else None
+
+    def _parents(self, history: Sequence[Generation], coding: Coding, sign: float) -> list[tuple[int, Parent]]:
+        """Numbers and genomes of the last generation. A trial without a genome of the coding (somebody enqueued values
+        outside the space) is no parent."""
+        members = [(trial, coding.read(trial)) for trial in history[-1]]
+        averages = {} if self._reuse else self._averages(history, coding, sign)
+        return [
+            (trial.number, Parent(genome, averages.get(genome, slots.cost(trial, sign=sign))))
+            for trial, genome in members
+            if genome
+        ]
+
+    def _averages(self, history: Sequence[Generation], coding: Coding, sign: float) -> dict[Genome, float]:
+        """The mean cost of every genome over all its evaluations against the last generation's partner."""
+        partner = _partner_key(history[-1][0])
+        costs: dict[Genome, list[float]] = {}
+        for trial in (trial for generation in history for trial in generation):
+            genome, cost = coding.read(trial), slots.cost(trial, sign=sign)
+            if genome and cost is not None and _partner_key(trial) == partner:
+                costs.setdefault(genome, []).append(cost)
+        return {genome: sum(values) / len(values) for genome, values in costs.items()}
+
+    def _taken(self, history: Sequence[Generation], coding: Coding) -> Callable[[Genome], bool] | None:
         if self._duplicates == "keep":
             return None
-        known = {encode(trial.params, space) for generation in history for trial in generation}
+        known = {coding.read(trial) for generation in history for trial in generation}
         return known.__contains__
 
 
-def _parents(generation: Generation, space: Space, sign: float) -> list[tuple[int, Parent]]:
-    """Numbers and genomes of a generation. A trial's parameters are its genome; those that it never asked for are as it
-    claimed. One whose parameters lie outside the space (somebody enqueued it) is no parent."""
-    parents = []
-    for trial in generation:
-        claim = slots.claim_of(trial)
-        params = dict(trial.params)
-        if claim is not None and isinstance(claim.genome, Mapping) and set(claim.genome) == set(space):
-            params = {**decode([claim.genome[name] for name in space], space), **params}
-        genome = encode(params, space)
-        if genome:
-            parents.append((trial.number, Parent(genome, slots.cost(trial, sign=sign))))
-    return parents
+def _coding(search_space: Space | None, groups: Mapping[str, int] | None) -> Coding | None:
+    if search_space is not None and groups is not None:
+        raise ValueError("give a search_space or masks, not both.")
+    if groups is not None:
+        if not groups or min(groups.values()) < 1:
+            raise ValueError(
+                f"masks need at least one group, and every group at least one bit, but are {dict(groups)}."
+            )
+        return MaskCoding(dict(groups))
+    return None if search_space is None else ParameterCoding(dict(search_space))
+
+
+def _frozen(genome: Any, partner: Partner) -> Any:
+    """A key of the genome and of whom it is judged against: the partner's genome, not the trial that showed it."""
+    if partner is None:
+        return genome
+    return genome, tuple((name, repr(chosen["genome"])) for name, chosen in sorted(partner.items()))
+
+
+def _partner_key(trial: FrozenTrial) -> Any:
+    claim = slots.claim_of(trial)
+    return _frozen(None, None if claim is None else claim.partner)
 
 
 def _common_space(history: Sequence[Generation]) -> Space:
