@@ -1,14 +1,20 @@
 """optuna-dashboard on optevo's studies: the server, and the note that explains a study."""
 
+import gc
+import json
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.util import FileWrapper
 
 import optuna_dashboard
-from optuna.storages import BaseStorage
+from bottle import JSONPlugin
+from optuna.storages import BaseStorage, get_storage
 from optuna.study import Study
+from pydantic_core import PydanticSerializationError, to_json
 
 from optevo.errors import UsageError
 
@@ -45,21 +51,65 @@ def serve(
     Raises:
         UsageError: The address cannot be listened on.
     """
+    # Optuna's cache in front of the store. Without it every trial is read again for a page that is opened more than ten
+    # seconds after the last one.
+    storage = get_storage(storage)
     app = optuna_dashboard.wsgi(storage, artifact_store=artifacts)
+    app.install(JSONPlugin(json_dumps=_to_json))
     try:
-        server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
+        server = make_server(host, port, _in_large_blocks(app), server_class=_Server, handler_class=_Quiet)
     except OSError as error:
         raise UsageError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror}); name another."
         ) from error
-    # Reading a large study the first time takes longest. The storage keeps finished trials, so it is read beforehand.
-    threading.Thread(target=_read_all, args=(storage,), daemon=True).start()
-    with server:
+    with server, _rare_collections():
+        # Reading a large study the first time takes longest, so it is begun before anybody asks: a browser has the
+        # dashboard's own code to load meanwhile. A request that comes earlier waits for this reading.
+        threading.Thread(target=_read_all, args=(storage,), daemon=True).start()
         if on_ready is not None:
             on_ready(f"http://{host}:{server.server_port}/dashboard")
         server.serve_forever()
 
 
 def _read_all(storage: BaseStorage) -> None:
-    for study in storage.get_all_studies():
+    # The newest study first: it is the likeliest to be looked at.
+    for study in reversed(storage.get_all_studies()):
         storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def _to_json(answer: dict[str, Any]) -> str | bytes:
+    """What json.dumps writes, in a third of its time: a study of 3,200 trials is 18 MB."""
+    try:
+        return to_json(answer)
+    except PydanticSerializationError:
+        # Such as half a surrogate pair, which has no UTF-8.
+        return json.dumps(answer)
+
+
+def _in_large_blocks(app: Callable[..., Any]) -> Callable[..., Any]:
+    """Send files a megabyte at a time.
+
+    wsgiref sends 8 KB at a time. After each block the sending thread waits its turn with one that reads a study: the
+    dashboard's 2 MB of code took seconds.
+    """
+
+    def with_wrapper(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["wsgi.file_wrapper"] = lambda file, size=2**20: FileWrapper(file, size)
+        return app(environ, start_response)
+
+    return with_wrapper
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for cyclic garbage after a million new objects instead of 700.
+
+    Trials are many small objects that stay. To look at them all again and again took half of the time of reading them,
+    and of making an answer of them.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(1_000_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
