@@ -2,10 +2,12 @@
 
 import gc
 import json
+import re
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.util import FileWrapper
@@ -17,6 +19,8 @@ from optuna.study import Study
 from pydantic_core import PydanticSerializationError, to_json
 
 from optevo.errors import UsageError
+
+READING = 5.0  # seconds that the address is held back, at most, while the studies are read
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -57,15 +61,17 @@ def serve(
     app = optuna_dashboard.wsgi(storage, artifact_store=artifacts)
     app.install(JSONPlugin(json_dumps=_to_json))
     try:
-        server = make_server(host, port, _in_large_blocks(app), server_class=_Server, handler_class=_Quiet)
+        server = make_server(host, port, _eager(app), server_class=_Server, handler_class=_Quiet)
     except OSError as error:
         raise UsageError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror}); name another."
         ) from error
     with server, _rare_collections():
-        # Reading a large study the first time takes longest, so it is begun before anybody asks: a browser has the
-        # dashboard's own code to load meanwhile. A request that comes earlier waits for this reading.
-        threading.Thread(target=_read_all, args=(storage,), daemon=True).start()
+        # Reading a large study the first time takes longest. It is mostly done before a browser needs the processor for
+        # itself; a request that comes earlier waits for this reading and does not begin another.
+        reading = threading.Thread(target=_read_all, args=(storage,), daemon=True)
+        reading.start()
+        reading.join(READING)
         if on_ready is not None:
             on_ready(f"http://{host}:{server.server_port}/dashboard")
         server.serve_forever()
@@ -86,18 +92,29 @@ def _to_json(answer: dict[str, Any]) -> str | bytes:
         return json.dumps(answer)
 
 
-def _in_large_blocks(app: Callable[..., Any]) -> Callable[..., Any]:
-    """Send files a megabyte at a time.
+def _eager(app: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a study's trials on the way while the browser still loads the dashboard's own code.
 
-    wsgiref sends 8 KB at a time. After each block the sending thread waits its turn with one that reads a study: the
-    dashboard's 2 MB of code took seconds.
+    That code takes a browser a second or two, and is what would ask for the trials only then. A page's `Link` header
+    makes the browser ask at once and keep the answer for the code.
+
+    Files go a megabyte at a time, not wsgiref's 8 KB: after each block the thread that sends waits its turn with those
+    that read and answer, and the code came seconds later.
     """
 
-    def with_wrapper(environ: dict[str, Any], start_response: Any) -> Any:
-        environ["wsgi.file_wrapper"] = lambda file, size=2**20: FileWrapper(file, size)
-        return app(environ, start_response)
+    def eager(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        environ["wsgi.file_wrapper"] = partial(FileWrapper, blksize=2**20)
+        page = re.match(r"/dashboard/studies/(\d+)(/|$)", environ["PATH_INFO"])
 
-    return with_wrapper
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            if page:
+                trials = f"</api/studies/{page[1]}?after=0>; rel=preload; as=fetch; crossorigin"
+                headers = [*headers, ("Link", trials)]
+            return start_response(status, headers, *exc_info)
+
+        return app(environ, start)
+
+    return eager
 
 
 @contextmanager
