@@ -121,7 +121,7 @@ def make_study(folder: Path) -> None:
     pairs = draw_facades(folder / "pairs", count=4, val=2, test=2, size=(256, 256), seed=0)
     spec = read_spec(find_spec(NAME), overrides=[f"data.root={pairs}", "data.train_images=4", "data.val_images=2"])
     search = api.create_study(NAME, spec, storage=store_of(folder))
-    memory = optuna.create_study(storage=InMemoryStorage(), sampler=make_sampler(spec))
+    memory = optuna.create_study(storage=InMemoryStorage(), sampler=make_sampler(spec, loss_unit=1.0))
     pictures = open_artifacts(artifacts_folder(search.url))
     Image.new("RGB", (64, 64)).save(folder / "samples.png")
     task: Any = MadeUp(spec, search.record.loss_unit)

@@ -3,8 +3,10 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Value = int | float
 
@@ -20,16 +22,25 @@ class Gene(ABC):
     def mutate(self, value: Value, rng: np.random.Generator) -> Value:
         """A draw from the REMAINING values (2002.11581, section 3.4); a gene with a single value keeps it."""
 
+    @abstractmethod
+    def features(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """What a model of genomes sees: values of shape `(N,)` as `(N, F)` numbers of about unit range."""
+
 
 @dataclass(frozen=True)
 class CategoricalGene(Gene):
-    """An index in `[0, size)` without order. With `size = 2` it is a bit, and mutation flips it.
+    """An index in `[0, size)`. With `size = 2` it is a bit, and mutation flips it.
+
+    Args:
+        size: Number of values.
+        ordered: Whether neighbouring indices are alike. Only models of genomes see it: mutation draws from all others.
 
     Raises:
         ValueError: `size` is below 1.
     """
 
     size: int
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -43,6 +54,12 @@ class CategoricalGene(Gene):
             return int(value)
         other = int(rng.integers(self.size - 1))
         return other + (other >= value)
+
+    def features(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        if self.ordered or self.size <= 2:
+            return (values.astype(np.float64) / max(1, self.size - 1))[:, None]
+        # Two different values are as far apart as the ends of an ordered gene.
+        return np.eye(self.size)[values.astype(np.int64)] / math.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,9 @@ class IntegerGene(Gene):
             moved = place + 1 if place == 0 else place - 1
         return self.low + self.step * moved
 
+    def features(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        return _unit(values, self.low, self.high, log=self.log)
+
 
 @dataclass(frozen=True)
 class RealGene(Gene):
@@ -131,6 +151,9 @@ class RealGene(Gene):
         # Between very near ends a step may round to the value itself.
         return moved if moved != value else math.nextafter(value, self.low if value > self.low else self.high)
 
+    def features(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        return _unit(values, self.low, self.high, log=self.log)
+
     @property
     def _last(self) -> int:
         assert self.step is not None
@@ -157,6 +180,14 @@ class RealGene(Gene):
         else:
             value = self.low + unit * (self.high - self.low)
         return min(max(value, self.low), self.high)
+
+
+def _unit(values: NDArray[Any], low: float, high: float, *, log: bool) -> NDArray[np.float64]:
+    """Values as shares of the range, or of its logarithm, shape `(N, 1)`."""
+    places = values.astype(np.float64)[:, None]
+    if log:
+        places, low, high = np.log(places), math.log(low), math.log(high)
+    return (places - low) / (high - low) if high > low else np.zeros_like(places)
 
 
 def _reflect(place: int, last: int) -> int:

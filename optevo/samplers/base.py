@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optevo.evolution import generator
 from optevo.samplers import slots
 from optevo.samplers.distributions import Space, decode, gene
+from optevo.samplers.records import set_user_attrs
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 
 SETTINGS = "optevo:sampler"
@@ -78,12 +79,16 @@ class Brood:
 
 @dataclass(frozen=True)
 class Frontier:
-    """The first generation that is not complete: its brood, whom it is judged against, and its claims by slot."""
+    """The first generation that is not complete: its brood, whom it is judged against, and its claims by slot.
+
+    `begun` is a trial number: no earlier trial belongs to this generation, or ever will.
+    """
 
     generation: int
     brood: Brood
     partner: Partner
     digest: str
+    begun: int
     claimed: Mapping[int, Sequence[FrozenTrial]]
     known: Mapping[Any, FrozenTrial]
 
@@ -94,14 +99,29 @@ class Frontier:
 @dataclass
 class _Past:
     """What was computed of a study's complete generations. They never change, so it is kept; it could be thrown away at
-    any time, and is when the study turns out to be another one (deleted, and created again under the same id)."""
+    any time, and is when the study turns out to be another one (deleted, and created again under the same id).
+
+    The first `settled` trials are finished, and none of them belongs to a generation that is not complete: nobody need
+    look at them again. `identities` are those of the running generation's results."""
 
     born: datetime | None
     history: list[Generation] = field(default_factory=list)
     partners: dict[int, Partner] = field(default_factory=dict)
     broods: dict[int, Brood] = field(default_factory=dict)
     known: dict[Any, FrozenTrial] = field(default_factory=dict)
+    identities: dict[int, Any] = field(default_factory=dict)
+    settled: int = 0
     settings_checked: bool = False
+
+    def settle(self, trials: Sequence[FrozenTrial]) -> None:
+        """Pass the trials that no later generation can have."""
+        for trial in trials[self.settled :]:
+            claim = trial.system_attrs.get(CLAIM)
+            if trial.number != self.settled or not trial.state.is_finished():
+                return
+            if claim and claim["generation"] >= len(self.history):
+                return
+            self.settled += 1
 
 
 class Standing(Enum):
@@ -216,9 +236,8 @@ class SlotSampler(BaseSampler):
             claim = self._claim(frontier, slot)
             study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim.to_attribute())
             claimed = True
-            if self._holds(study, frontier.generation, slot, trial.number):
-                for key, value in public_attributes(claim).items():
-                    study._storage.set_trial_user_attr(trial._trial_id, key, value)
+            if self._holds(study, frontier, slot, trial.number):
+                set_user_attrs(study._storage, trial._trial_id, public_attributes(claim))
                 self._claimed[study._storage, trial._trial_id] = (claim, frontier.brood.space)
                 return
         if claimed:
@@ -302,15 +321,18 @@ class SlotSampler(BaseSampler):
                     past.partners[generation] = partner
                     past.broods[generation] = self.brood(study, past.history)
                 brood, partner = past.broods[generation], past.partners[generation]
-                claimed = slots.claims(trials, generation=generation)
+                past.settle(trials)
+                claimed = slots.claims(trials[past.settled :], generation=generation)
                 _check_digest(brood.digest, claimed, generation)
                 results = [slots.canonical(claimed.get(slot, ())) for slot in range(len(brood.individuals))]
                 filled = [trial for trial in results if trial is not None]
-                known = self._known(filled)
+                known = self._known(filled, past.identities)
                 if len(filled) < len(results):
-                    return Frontier(generation, brood, partner, brood.digest, claimed, ChainMap(past.known, known))
+                    everything = ChainMap(past.known, known)
+                    return Frontier(generation, brood, partner, brood.digest, past.settled, claimed, everything)
                 past.history.append(filled)
                 past.known = {**known, **past.known}
+                past.identities.clear()
             return Standing.DONE
 
     def _is_over(self, history: Sequence[Generation]) -> bool:
@@ -325,20 +347,22 @@ class SlotSampler(BaseSampler):
                 return True
         return False
 
-    def _known(self, filled: Generation) -> dict[Any, FrozenTrial]:
+    def _known(self, filled: Generation, identities: dict[int, Any]) -> dict[Any, FrozenTrial]:
         known: dict[Any, FrozenTrial] = {}
         for trial in filled if self._reuse else ():
-            key = self.identity_of_trial(trial)
+            if trial.number not in identities:
+                identities[trial.number] = self.identity_of_trial(trial)
+            key = identities[trial.number]
             if key is not None:
                 known.setdefault(key, trial)
         return known
 
-    def _holds(self, study: Study, generation: int, slot: int, number: int) -> bool:
+    def _holds(self, study: Study, frontier: Frontier, slot: int, number: int) -> bool:
         """Whether the claim just written stands. Where a higher number claims the slot too, it either saw this claim
         and is about to leave, or was there first: then this one leaves, so that nobody trains the slot twice."""
         for wait in (0.0, RACE):
             time.sleep(wait)
-            claimed = slots.claims(_trials(study), generation=generation)[slot]
+            claimed = slots.claims(_trials(study)[frontier.begun :], generation=frontier.generation)[slot]
             if not slots.holds(claimed, number):
                 return False
             if not any(trial.number > number and not trial.state.is_finished() for trial in claimed):

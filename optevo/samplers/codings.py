@@ -1,7 +1,7 @@
 """How genomes lie in trials: as parameters of their own, or, for hundreds of bits, as one mask in the claim."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,10 @@ class Coding(ABC):
     @abstractmethod
     def read(self, trial: FrozenTrial) -> Genome | None:
         """The genome of a finished trial; None where it has none of this coding."""
+
+    def key(self, genome: Genome) -> Hashable:
+        """What two genomes share exactly when they are equal; small, for a long study keeps thousands."""
+        return genome
 
     @abstractmethod
     def params(self, genome: Genome) -> dict[str, Any]:
@@ -111,6 +115,9 @@ class MaskCoding(Coding):
     def write(self, genome: Genome) -> str:
         return masks.to_hex(genome)
 
+    def key(self, genome: Genome) -> str:
+        return self.write(genome)
+
     def read(self, trial: FrozenTrial) -> Genome | None:
         text = masks.written(trial)
         return None if text is None else tuple(masks.from_hex(text, size=len(self.genes)).tolist())
@@ -120,3 +127,25 @@ class MaskCoding(Coding):
 
     def settings(self) -> dict[str, Any]:
         return {"masks": dict(self.groups)}
+
+
+class Tried:
+    """All genomes of a history, each trial read once: a history only grows, and its trials never change."""
+
+    def __init__(self) -> None:
+        self._coding: Coding | None = None
+        self._history: list[Sequence[FrozenTrial]] = []
+        self._keys: set[Hashable] = set()
+
+    def __reduce__(self) -> tuple[type["Tried"], tuple[()]]:
+        return type(self), ()  # A copy of a sampler starts without what this one has read.
+
+    def keys(self, history: Sequence[Sequence[FrozenTrial]], coding: Coding) -> Set[Hashable]:
+        """The keys of all genomes. Where the history does not continue the last call's, all are read again."""
+        same = (mine is theirs for mine, theirs in zip(self._history, history, strict=False))
+        if coding is not self._coding or len(self._history) > len(history) or not all(same):
+            self._coding, self._history, self._keys = coding, [], set()
+        genomes = (coding.read(trial) for generation in history[len(self._history) :] for trial in generation)
+        self._keys.update(coding.key(genome) for genome in genomes if genome is not None)
+        self._history = list(history)
+        return self._keys

@@ -1,5 +1,6 @@
 """Optuna's distributions as genes. A genome holds internal representations: choice indices, integers and floats."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,19 @@ def gene(distribution: BaseDistribution) -> Gene:
     """
     match distribution:
         case CategoricalDistribution():
-            return CategoricalGene(len(distribution.choices))
+            return CategoricalGene(len(distribution.choices), ordered=_ascending(distribution.choices))
         case IntDistribution():
             return IntegerGene(distribution.low, distribution.high, step=distribution.step, log=distribution.log)
         case FloatDistribution():
             return RealGene(distribution.low, distribution.high, step=distribution.step, log=distribution.log)
         case _:
             raise TypeError(f"optevo's samplers know no distribution {type(distribution).__name__}.")
+
+
+def _ascending(choices: Sequence[Any]) -> bool:
+    """Numbers in ascending order, such as channel counts, are alike where they are neighbours."""
+    numbers = [choice for choice in choices if isinstance(choice, int | float) and not isinstance(choice, bool)]
+    return len(numbers) == len(choices) and all(a < b for a, b in itertools.pairwise(numbers))
 
 
 def encode(params: Mapping[str, Any], space: Space) -> tuple[Value, ...] | None:

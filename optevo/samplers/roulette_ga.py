@@ -1,7 +1,8 @@
 """The genetic algorithm of 2002.11581 (Algorithm 1) as an Optuna sampler."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
 
 import numpy as np
 from optuna import Study
@@ -10,13 +11,49 @@ from optuna.trial import FrozenTrial
 
 from optevo.evolution import Offspring, Parent, breed, found
 from optevo.evolution.breeding import Genome, Recipe
+from optevo.evolution.screening import Screening, screen
 from optevo.samplers import masks as bitmasks
 from optevo.samplers import slots
 from optevo.samplers.base import Brood, Generation, Individual, Partner, SlotSampler, sign
-from optevo.samplers.codings import Coding, MaskCoding, ParameterCoding
+from optevo.samplers.codings import Coding, MaskCoding, ParameterCoding, Tried
 from optevo.samplers.distributions import Space
 
 Feasible = Callable[[dict[str, Any]], bool]
+Price = Callable[[dict[str, Any]], float]
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # 2002.11581, as it is written.
+    "paper": {
+        "population_size": 32,
+        "scaling": "proportional",
+        "mutation_kind": "segment",
+        "elites": 1,
+        "duplicates": "keep",
+        "archive": None,
+        "screening": None,
+    },
+    # The best without a model: pressure that does not depend on how close the values are, and nothing trained twice.
+    "plain": {
+        "population_size": 32,
+        "scaling": "rank",
+        "mutation_kind": "segment",
+        "elites": 1,
+        "duplicates": "mutate",
+        "archive": None,
+        "screening": None,
+    },
+    # Children of the best ever found, of which a model chooses whom to train.
+    "screened": {
+        "population_size": 16,
+        "scaling": "rank",
+        "mutation_kind": "segment",
+        "elites": 0,
+        "duplicates": "mutate",
+        "archive": 32,
+        "screening": Screening(),
+    },
+}
+"""What the arguments of :class:`RouletteGASampler` are where they are not given."""
 
 
 class RouletteGASampler(SlotSampler):
@@ -29,7 +66,12 @@ class RouletteGASampler(SlotSampler):
     Values become fitness by one rule, see :mod:`optevo.evolution.scaling`; failed and infeasible trials are worst.
     PRUNED trials count with their last reported value. Enqueued trials become members of the first generation.
 
+    Three presets: `"paper"` is 2002.11581 as it is written; `"plain"` ranks, and never trains a genome twice;
+    `"screened"` breeds many children of the best ever found and trains those that a model thinks most of
+    (:mod:`optevo.evolution.screening`). Any argument that is given goes before the preset's.
+
     Args:
+        preset: A name in :data:`PRESETS`.
         search_space: Distributions by name, in the order that crossover cuts. Without it the first generation samples
             each parameter when it is asked for; later ones evolve what all trials of the last generation share, and
             other parameters are inherited from the first parent that has them.
@@ -41,6 +83,11 @@ class RouletteGASampler(SlotSampler):
         generations: Number of generations that are evaluated, T; None for no end.
         selection, crossover, mutation: Probabilities s1, s2, s3 of the operators.
         scaling: `"proportional"` (the paper's f = 1 / v), `"rank"` or `"sigma"`.
+        archive: How many of the best individuals ever found are the parents; None for the last generation.
+        screening: How many children are bred for a generation, and how they are chosen; None trains what is bred.
+            Needs a search space or masks, and the package scikit-learn.
+        price: A pure function of the parameters: the part of the value that is known without training, such as the cost
+            of a network, in the value's unit and sign. Screening predicts only the rest.
         mutation_kind: `"segment"` (the paper's) or `"single"`.
         elites: How many of the best pass unchanged into the next generation.
         duplicates: `"keep"` lets equal individuals appear, as the paper does; `"mutate"` changes a child until it was
@@ -61,41 +108,59 @@ class RouletteGASampler(SlotSampler):
         search_space: Mapping[str, BaseDistribution] | None = None,
         masks: Mapping[str, int] | None = None,
         chromosomes: Sequence[Sequence[str]] | None = None,
-        population_size: int = 32,
+        preset: Literal["paper", "plain", "screened"] = "paper",
+        population_size: int | None = None,
         generations: int | None = None,
         selection: float = 0.2,
         crossover: float = 0.7,
         mutation: float = 0.1,
-        scaling: str = "proportional",
-        mutation_kind: str = "segment",
-        elites: int = 1,
-        duplicates: str = "keep",
+        scaling: str | None = None,
+        mutation_kind: str | None = None,
+        elites: int | None = None,
+        duplicates: str | None = None,
+        archive: int | None = None,
+        screening: Screening | None = None,
+        price: Price | None = None,
         reuse: bool = True,
         feasible: Feasible | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__(seed=seed, generations=generations, reuse=reuse)
-        if population_size < 1:
-            raise ValueError(f"population_size must be at least 1, but is {population_size}.")
-        if elites >= population_size > 1:
-            raise ValueError(f"elites must be below population_size {population_size}, but is {elites}.")
-        if duplicates not in ("keep", "mutate"):
-            raise ValueError(f"duplicates must be 'keep' or 'mutate', but is {duplicates!r}.")
+        if preset not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, but is {preset!r}.")
+        given = {
+            "population_size": population_size,
+            "scaling": scaling,
+            "mutation_kind": mutation_kind,
+            "elites": elites,
+            "duplicates": duplicates,
+            "archive": archive,
+            "screening": screening,
+        }
+        chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
+        _check(chosen)
         self._coding = _coding(search_space, masks)
-        for name, value in (("chromosomes", chromosomes), ("feasible", feasible)):
-            if value is not None and self._coding is None:
+        for name, needs in (
+            ("chromosomes", chromosomes),
+            ("feasible", feasible),
+            ("price", price),
+            ("screening", chosen["screening"]),
+        ):
+            if needs is not None and self._coding is None:
                 raise ValueError(f"{name} needs a search_space or masks.")
         self._chromosomes = [list(names) for names in chromosomes] if chromosomes is not None else None
-        self._population_size = population_size
-        self._duplicates = duplicates
+        self._population_size: int = chosen["population_size"]
+        self._duplicates: str = chosen["duplicates"]
+        self._archive: int | None = chosen["archive"]
+        self._screening: Screening | None = chosen["screening"]
+        self._tried = Tried()
+        self._price = price
         self._feasible = feasible
         self._operators: dict[str, Any] = {
             "selection": selection,
             "crossover": crossover,
             "mutation": mutation,
-            "scaling": scaling,
-            "mutation_kind": mutation_kind,
-            "elites": elites,
+            **{name: chosen[name] for name in ("scaling", "mutation_kind", "elites")},
         }
         self._recipe(self._coding or ParameterCoding({}))
 
@@ -106,6 +171,8 @@ class RouletteGASampler(SlotSampler):
             "duplicates": self._duplicates,
             "reuse": self._reuse,
             **self._operators,
+            "archive": self._archive,
+            "screening": None if self._screening is None else asdict(self._screening),
             "chromosomes": self._chromosomes,
             **({"search_space": None} if self._coding is None else self._coding.settings()),
         }
@@ -155,14 +222,7 @@ class RouletteGASampler(SlotSampler):
         rng = self._rng(study, 0, len(history))
         parents = self._parents(history, coding, sign(study)) if history else []
         if parents:
-            offspring = breed(
-                recipe,
-                [parent for _, parent in parents],
-                size=self._population_size,
-                rng=rng,
-                accept=self._accept(coding),
-                taken=self._taken(history, coding),
-            )
+            offspring = self._offspring(study, history, coding, parents=[parent for _, parent in parents], rng=rng)
         elif recipe.genes or not history:
             offspring = found(recipe, size=self._population_size, rng=rng, accept=self._accept(coding))
         else:
@@ -176,6 +236,49 @@ class RouletteGASampler(SlotSampler):
             for child in offspring
         ]
         return Brood(tuple(individuals), coding.space)
+
+    def _offspring(
+        self,
+        study: Study,
+        history: Sequence[Generation],
+        coding: Coding,
+        *,
+        parents: Sequence[Parent],
+        rng: np.random.Generator,
+    ) -> list[Offspring]:
+        size, screening, recipe = self._population_size, self._screening, self._recipe(coding)
+        children = breed(
+            recipe,
+            parents,
+            size=size if screening is None else max(size, screening.candidates),
+            rng=rng,
+            accept=self._accept(coding),
+            taken=self._taken(history, coding),
+        )
+        if screening is None:
+            return children
+        worth = self._qualities(history, coding, sign(study))
+        elites, others = children[: recipe.elites], children[recipe.elites :]
+        chosen = screen(
+            others,
+            genes=coding.genes,
+            known=list(worth),
+            qualities=list(worth.values()),
+            price=lambda genome: self._priced(coding, genome, sign(study)),
+            size=size - len(elites),
+            screening=screening,
+        )
+        # In a space that is nearly used up there are fewer different children than slots.
+        return [*elites, *chosen, *others[: size - len(elites) - len(chosen)]]
+
+    def _priced(self, coding: Coding, genome: Genome, sign: float) -> float:
+        return 0.0 if self._price is None else sign * self._price(coding.params(genome))
+
+    def _qualities(self, history: Sequence[Generation], coding: Coding, sign: float) -> dict[Genome, float]:
+        """The mean cost without the price of every genome that was evaluated against the last generation's partner."""
+        means = self._averages(history, coding, sign)
+        finite = {genome: cost for genome, cost in means.items() if np.isfinite(cost)}
+        return {genome: cost - self._priced(coding, genome, sign) for genome, cost in finite.items()}
 
     def _recipe(self, coding: Coding) -> Recipe:
         positions = coding.positions()
@@ -200,15 +303,25 @@ class RouletteGASampler(SlotSampler):
         return (lambda genome: all(rule(genome) for rule in rules)) if rules else None
 
     def _parents(self, history: Sequence[Generation], coding: Coding, sign: float) -> list[tuple[int, Parent]]:
-        """Numbers and genomes of the last generation. A trial without a genome of the coding (somebody enqueued values
-        outside the space) is no parent."""
-        members = [(trial, coding.read(trial)) for trial in history[-1]]
+        """Numbers and genomes of those who breed: the last generation, or the best of all. A trial without a genome of
+        the coding (somebody enqueued values outside the space) is no parent."""
         averages = {} if self._reuse else self._averages(history, coding, sign)
-        return [
-            (trial.number, Parent(genome, averages.get(genome, slots.cost(trial, sign=sign))))
-            for trial, genome in members
-            if genome
-        ]
+
+        def parents(trials: Iterable[FrozenTrial]) -> list[tuple[int, Parent]]:
+            genomes = ((trial, coding.read(trial)) for trial in trials)
+            return [
+                (trial.number, Parent(genome, averages.get(genome, slots.cost(trial, sign=sign))))
+                for trial, genome in genomes
+                if genome
+            ]
+
+        if self._archive is None:
+            return parents(history[-1])
+        partner = _partner_key(history[-1][0])
+        everyone = parents(trial for generation in history for trial in generation if _partner_key(trial) == partner)
+        different = {parent.genome: (number, parent) for number, parent in reversed(everyone)}
+        ranked = sorted(different.values(), key=lambda found: (_last_if_failed(found[1].cost), found[0]))
+        return ranked[: self._archive]
 
     def _averages(self, history: Sequence[Generation], coding: Coding, sign: float) -> dict[Genome, float]:
         """The mean cost of every genome over all its evaluations against the last generation's partner."""
@@ -223,8 +336,8 @@ class RouletteGASampler(SlotSampler):
     def _taken(self, history: Sequence[Generation], coding: Coding) -> Callable[[Genome], bool] | None:
         if self._duplicates == "keep":
             return None
-        known = {coding.read(trial) for generation in history for trial in generation}
-        return known.__contains__
+        tried = self._tried.keys(history, coding)
+        return lambda genome: coding.key(genome) in tried
 
 
 def _coding(search_space: Space | None, groups: Mapping[str, int] | None) -> Coding | None:
@@ -237,6 +350,23 @@ def _coding(search_space: Space | None, groups: Mapping[str, int] | None) -> Cod
             )
         return MaskCoding(dict(groups))
     return None if search_space is None else ParameterCoding(dict(search_space))
+
+
+def _check(chosen: Mapping[str, Any]) -> None:
+    size, elites = chosen["population_size"], chosen["elites"]
+    if size < 1:
+        raise ValueError(f"population_size must be at least 1, but is {size}.")
+    if elites >= size > 1:
+        raise ValueError(f"elites must be below population_size {size}, but is {elites}.")
+    if chosen["duplicates"] not in ("keep", "mutate"):
+        raise ValueError(f"duplicates must be 'keep' or 'mutate', but is {chosen['duplicates']!r}.")
+    if chosen["archive"] is not None and chosen["archive"] < 1:
+        raise ValueError(f"archive must be at least 1, but is {chosen['archive']}.")
+
+
+def _last_if_failed(cost: float | None) -> tuple[bool, float]:
+    failed = cost is None or cost != cost
+    return failed, 0.0 if cost is None or failed else cost
 
 
 def _frozen(genome: Any, partner: Partner) -> Any:

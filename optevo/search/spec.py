@@ -9,24 +9,48 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from optevo.errors import UsageError
+from optevo.evolution.screening import Screening
+from optevo.samplers.roulette_ga import PRESETS
 from optevo.tasks.settings import Count, Section, UNetSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SamplerSettings(Section):
-    """`[sampler]`: the genetic algorithm, see :class:`optevo.samplers.RouletteGASampler`."""
+    """`[sampler]`: the genetic algorithm, see :class:`optevo.samplers.RouletteGASampler`.
 
-    population: Annotated[int, Field(ge=2)] = 32
-    generations: Count = 100
+    What a specification does not say is its preset's. `candidates = 0` trains whatever is bred; `archive = 0` breeds
+    from the last generation.
+    """
+
+    preset: Literal["paper", "plain", "screened"] = "screened"
+    population: Annotated[int, Field(ge=2)]
+    generations: Count = 16
     selection: Share = 0.2
     crossover: Share = 0.7
     mutation: Share = 0.1
-    scaling: Literal["proportional", "rank", "sigma"] = "proportional"
-    mutation_kind: Literal["segment", "single"] = "segment"
-    elites: Annotated[int, Field(ge=0)] = 1
-    duplicates: Literal["keep", "mutate"] = "keep"
+    scaling: Literal["proportional", "rank", "sigma"]
+    mutation_kind: Literal["segment", "single"]
+    elites: Annotated[int, Field(ge=0)]
+    duplicates: Literal["keep", "mutate"]
+    archive: Annotated[int, Field(ge=0)]
+    candidates: Annotated[int, Field(ge=0)]
+    optimism: Annotated[float, Field(ge=0)] = Screening().optimism
     reuse: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """What the preset says, so that the stored specification says everything."""
+        preset = PRESETS.get(data.get("preset", "screened")) if isinstance(data, dict) else None
+        if preset is None:
+            return data
+        screening = preset["screening"]
+        filled = {name: preset[name] for name in ("scaling", "mutation_kind", "elites", "duplicates")}
+        filled["population"] = preset["population_size"]
+        filled["archive"] = preset["archive"] or 0
+        filled["candidates"] = 0 if screening is None else screening.candidates
+        return {**filled, **data}
 
     @model_validator(mode="after")
     def _consistent(self) -> "SamplerSettings":
@@ -67,7 +91,7 @@ class Spec(UNetSettings):
 
     system: Literal["unet"] = "unet"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    sampler: SamplerSettings = SamplerSettings()
+    sampler: SamplerSettings = Field(default_factory=lambda: SamplerSettings.model_validate({}))
     stop: StopSettings = StopSettings()
     final: FinalSettings = FinalSettings()
 

@@ -17,10 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 from optevo import __version__
 from optevo.data.check import check_pairs
 from optevo.errors import UsageError
+from optevo.evolution.screening import Screening
 from optevo.samplers import RosterSampler, RouletteGASampler
 from optevo.search.spec import Spec, parse_spec
 from optevo.search.store import masked, open_store
-from optevo.tasks.fitness import cost_of, over_budget, space_of
+from optevo.tasks.fitness import cost_of, over_budget, price, space_of
 from optevo.tasks.splits import Splits, find_splits
 
 RECORD = "optevo"
@@ -53,7 +54,9 @@ class Search:
     @cached_property
     def study(self) -> Study:
         """The search, with its sampler."""
-        return optuna.load_study(study_name=self.name, storage=self.storage, sampler=make_sampler(self.spec))
+        return optuna.load_study(
+            study_name=self.name, storage=self.storage, sampler=make_sampler(self.spec, loss_unit=self.record.loss_unit)
+        )
 
     @property
     def sampler(self) -> RouletteGASampler:
@@ -95,8 +98,8 @@ def distributions(spec: Spec) -> dict[str, BaseDistribution]:
     return {name: CategoricalDistribution(choices) for name, choices in space_of(spec).gene_choices.items()}
 
 
-def make_sampler(spec: Spec) -> RouletteGASampler:
-    """The specification's sampler."""
+def make_sampler(spec: Spec, *, loss_unit: float) -> RouletteGASampler:
+    """The specification's sampler. The cost of an architecture is known exactly, so screening predicts only L_Gen."""
     settings = spec.sampler
     space = space_of(spec)
     limited = spec.fitness.max_parameters is not None or spec.fitness.max_macs is not None
@@ -104,6 +107,10 @@ def make_sampler(spec: Spec) -> RouletteGASampler:
     def feasible(params: dict[str, Any]) -> bool:
         return over_budget(cost_of(space.architecture(params), spec), spec) is None
 
+    def known_price(params: dict[str, Any]) -> float:
+        return price(cost_of(space.architecture(params), spec), spec, loss_unit=loss_unit)
+
+    screening = Screening(candidates=settings.candidates, optimism=settings.optimism) if settings.candidates else None
     return RouletteGASampler(
         search_space=distributions(spec),
         chromosomes=[list(names) for names in space.chromosomes.values()],
@@ -116,6 +123,9 @@ def make_sampler(spec: Spec) -> RouletteGASampler:
         mutation_kind=settings.mutation_kind,
         elites=settings.elites,
         duplicates=settings.duplicates,
+        archive=settings.archive or None,
+        screening=screening,
+        price=known_price if screening is not None else None,
         reuse=settings.reuse,
         feasible=feasible if limited else None,
         seed=spec.seed,

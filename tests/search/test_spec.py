@@ -22,9 +22,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_the_paper_s_numbers_are_the_defaults(tmp_path: Path):
     spec = read_spec(write(tmp_path, MINIMAL))
     sampler = spec.sampler
-    assert (sampler.population, sampler.generations) == (32, 100)
     assert (sampler.selection, sampler.crossover, sampler.mutation) == (0.2, 0.7, 0.1)
-    assert sampler.scaling == "proportional"
     assert spec.training.l1_weight == 100
     assert spec.space.channels == (64, 128, 256, 512)
     assert spec.space.depth == 8
@@ -33,10 +31,22 @@ def test_the_paper_s_numbers_are_the_defaults(tmp_path: Path):
     assert (spec.training.beta1, spec.training.beta2) == (0.5, 0.999)
 
 
+def test_a_preset_fills_in_what_the_specification_does_not_say(tmp_path: Path):
+    paper = read_spec(write(tmp_path, MINIMAL + '[sampler]\npreset = "paper"\nelites = 2\n')).sampler
+    assert (paper.population, paper.scaling, paper.duplicates) == (32, "proportional", "keep")
+    assert (paper.elites, paper.archive, paper.candidates) == (2, 0, 0)
+    screened = read_spec(write(tmp_path, MINIMAL)).sampler
+    assert (screened.preset, screened.scaling, screened.duplicates) == ("screened", "rank", "mutate")
+    assert screened.candidates > screened.population
+    # What is stored with a study says everything, so a later release may change its presets.
+    assert SamplerSettings.model_validate(screened.model_dump()) == screened
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "data: missing"),
+        (MINIMAL + "[sampler]\npreset = 'best'\n", 'sampler.preset = "best"'),
         ("[data]\n", "data.root: missing"),
         ("[data\n", "not valid TOML"),
         (MINIMAL + "colour = 1\n", "data.colour: unknown key"),

@@ -1,0 +1,216 @@
+"""A tabulated benchmark: every one of 2,048 small U-Nets, really trained on real facades, with several seeds.
+
+    optevo data download facades
+    python benchmarks/unet_table.py --data data/facades
+
+4 levels, channels from (4, 8, 16, 32), 3 skip bits; photographs to label maps at 32 x 32 pixels. Every architecture is
+trained with the same seeds; those near the top get more, a block at a time, until the standard error of a mean is at
+most a quarter of the span of the best 0.5 %, or `--most` seeds are spent. What is done lies in `--work` and is taken
+up again after an interruption; the table goes to benchmarks/tables/facades-32.npz.
+"""
+
+import argparse
+import json
+import multiprocessing
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stacked_pix2pix import evaluate
+
+from optevo.cost.closed_form import unet_cost
+from optevo.spaces.unet import UNetSpace, original
+from optevo.tasks.settings import UNetSettings
+from optevo.tasks.splits import find_splits
+from optevo.tasks.unet import UNetTask, constant_loss
+from optevo.training.engine import resolve
+
+TABLE = Path(__file__).parent / "tables" / "facades-32.npz"
+SPACE = UNetSpace(channels=(4, 8, 16, 32), depth=4)
+SIZE = 32
+FIRST, MORE = 4, 8  # seeds trained together: of every architecture, and then of those near the top
+# gamma weighs the cost against L_Gen, in units of `constant_loss` over the original network's exact MACs.
+GAMMAS = (0.005, 0.01)
+TOP = 0.005
+CANDIDATES = 0.04  # of the space gets more seeds: far more than TOP, since a mean of few seeds ranks with an error
+
+
+def settings(data: str | Path, *, steps: int | None = None) -> UNetSettings:
+    """The specification that every entry of the table was trained by."""
+    return UNetSettings.model_validate(
+        {
+            "data": {"root": str(data), "direction": "AtoB", "size": SIZE},
+            "space": {"channels": SPACE.channels, "depth": SPACE.depth},
+            "training": {
+                "steps": steps or 120,
+                "batch_size": 4,
+                "learning_rate": 1e-3,
+                "discriminator_channels": 8,
+                "discriminator_layers": 2,
+            },
+            "engine": {"device": "cpu", "precision": "fp32", "threads": 1},
+        }
+    )
+
+
+def load_task(data: str | Path, *, steps: int | None = None) -> UNetTask:
+    """The images, decoded."""
+    chosen = settings(data, steps=steps)
+    engine = resolve(device="cpu", precision="fp32", threads=1)
+    return UNetTask.load(chosen, find_splits(chosen, seed=0), engine=engine, loss_unit=0.0)
+
+
+def genomes() -> list[dict[str, int]]:
+    """All of the space, in the order of the table's rows."""
+    names = list(SPACE.gene_choices)
+    grids = np.meshgrid(*(range(len(choices)) for choices in SPACE.gene_choices.values()), indexing="ij")
+    rows = np.stack([grid.ravel() for grid in grids], axis=1)
+    return [
+        {name: SPACE.gene_choices[name][int(index)] for name, index in zip(names, row, strict=True)} for row in rows
+    ]
+
+
+@dataclass
+class Rows:
+    """What was trained, by row and seed; a file's line a block, so that a killed run loses only what it was at."""
+
+    file: Path
+    found: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        for line in self.file.read_text().splitlines() if self.file.exists() else []:
+            try:
+                self._take(json.loads(line))
+            except json.JSONDecodeError:
+                continue  # the line that a kill cut short
+
+    def add(self, block: dict[str, Any]) -> None:
+        """Keep a block's results."""
+        with self.file.open("a") as out:
+            out.write(json.dumps(block) + "\n")
+        self._take(block)
+
+    def seeds(self, row: int) -> int:
+        """How many seeds a row has; they are always 0..n-1."""
+        return len(self.found.get(row, ()))
+
+    def _take(self, block: dict[str, Any]) -> None:
+        known = self.found.setdefault(block["row"], {})
+        known.update(
+            {seed: pair for seed, *pair in zip(block["seeds"], block["gan"], block["l1"], strict=True)}  # type: ignore[misc]
+        )
+
+    def losses(self) -> dict[str, np.ndarray]:
+        """`gan` and `l1` of shape (rows, most seeds), NaN where a row has fewer."""
+        most = max((self.seeds(row) for row in self.found), default=0)
+        arrays = {name: np.full((SPACE.size, most), np.nan, dtype=np.float32) for name in ("gan", "l1")}
+        for row, known in self.found.items():
+            for seed, (gan, l1) in known.items():
+                arrays["gan"][row, seed], arrays["l1"][row, seed] = gan, l1
+        return arrays
+
+
+def macs() -> np.ndarray:
+    """Exact MACs of every row over the original network's."""
+    return cost_columns()["exact_macs"] / unet_cost(original(ngf=4, depth=4), height=SIZE, width=SIZE).exact_macs
+
+
+def cost_columns() -> dict[str, np.ndarray]:
+    """Parameters and MACs of every row."""
+    costs = [unet_cost(SPACE.architecture(genome), height=SIZE, width=SIZE) for genome in genomes()]
+    return {key: np.array([getattr(cost, key) for cost in costs]) for key in asdict(costs[0])}
+
+
+def wanting(rows: Rows, *, unit: float, most: int) -> list[int]:
+    """Rows near the top of either objective whose mean is not yet sure enough."""
+    losses = rows.losses()
+    l_gen = losses["gan"] + 100 * losses["l1"]
+    count = np.isfinite(l_gen).sum(axis=1)
+    pooled = np.sqrt(np.nanmean(np.nanvar(l_gen, axis=1, ddof=1)))  # a seed's spread, over all architectures
+    spread = np.where(count >= 12, np.nanstd(l_gen, axis=1, ddof=1), pooled)
+    error = spread / np.sqrt(count)
+    wanted: set[int] = set()
+    for gamma in GAMMAS:
+        value = np.nanmean(l_gen, axis=1) + gamma * unit * macs()
+        order = np.argsort(value)
+        best = order[: round(TOP * SPACE.size)]
+        span = value[best[-1]] - value[best[0]]
+        unsure = {int(row) for row in order[: round(CANDIDATES * SPACE.size)] if error[row] > span / 4}
+        # What lies clearly behind the best 0.5 % need not be known better.
+        wanted |= {row for row in unsure if value[row] - 3 * error[row] < value[best[-1]]}
+    return sorted(row for row in wanted if count[row] < most)
+
+
+def plan(rows: Rows, *, unit: float, most: int) -> list[tuple[int, list[int]]]:
+    """The next blocks: every row's first seeds, then more for the top; empty when the table is done."""
+    shuffled = np.random.default_rng(0).permutation(SPACE.size)
+    missing = [(int(row), list(range(FIRST))) for row in shuffled if rows.seeds(int(row)) < FIRST]
+    if missing:
+        return missing
+    wanted = wanting(rows, unit=unit, most=most)
+    return [(row, list(range(rows.seeds(row), rows.seeds(row) + MORE))) for row in wanted]
+
+
+_task: UNetTask
+
+
+def start(data: str) -> None:
+    """A worker's images."""
+    global _task
+    _task = load_task(data)
+
+
+def train(job: tuple[int, list[int]]) -> dict[str, Any]:
+    """A block: one row, several seeds."""
+    row, seeds = job
+    quality = evaluate(_task, genomes()[row], seeds=seeds)
+    return {"row": row, "seeds": seeds, "gan": quality.gan.tolist(), "l1": quality.l1.tolist()}
+
+
+def make(data: str, *, work: Path, workers: int, most: int) -> None:
+    """Train until the table is done, and write it."""
+    task = load_task(data)
+    unit = constant_loss(task.train, task.val, l1_weight=task.settings.training.l1_weight)
+    rows = Rows(work / "rows.jsonl")
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=start, initargs=(data,)) as pool:
+        while jobs := plan(rows, unit=unit, most=most):
+            print(f"{len(jobs):,} blocks of {len(jobs[0][1])} seeds", flush=True)
+            for done, block in enumerate(pool.imap_unordered(train, jobs), start=1):
+                rows.add(block)
+                if done % 100 == 0:
+                    print(f"{done:,} of {len(jobs):,}", flush=True)
+    write(rows, unit=unit)
+
+
+def write(rows: Rows, *, unit: float) -> None:
+    """The table, and by what it was made."""
+    about = {
+        "settings": settings("facades").model_dump(mode="json"),
+        "unit": unit,
+        "gammas": GAMMAS,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    TABLE.parent.mkdir(exist_ok=True)
+    losses = rows.losses()
+    np.savez_compressed(TABLE, about=json.dumps(about), **losses, **cost_columns())
+    print(f"{TABLE}: {np.isfinite(losses['l1']).sum():,} trainings, {TABLE.stat().st_size / 1024:,.0f} KiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--work", type=Path, default=Path("runs/unet-table"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--most", type=int, default=68, help="seeds of one architecture at most")
+    arguments = parser.parse_args()
+    make(arguments.data, work=arguments.work, workers=arguments.workers, most=arguments.most)
+
+
+if __name__ == "__main__":
+    main()

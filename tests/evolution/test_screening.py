@@ -1,0 +1,132 @@
+"""The model that chooses among children: its features, its predictions, its choice."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from optevo.evolution import CategoricalGene, IntegerGene, RealGene
+from optevo.evolution.breeding import Offspring
+from optevo.evolution.screening import Screening, features, predict, screen
+
+GENES = (CategoricalGene(4, ordered=True), CategoricalGene(3), CategoricalGene(2))
+SPACE = list(itertools.product(range(4), range(3), range(2)))
+
+
+def offspring(genomes):
+    return [Offspring(genome, "crossover", (0,)) for genome in genomes]
+
+
+def test_ordered_values_are_one_feature_and_others_one_each() -> None:
+    found = features([(0, 0, 0), (3, 2, 1), (1, 1, 0)], GENES)
+    half = np.sqrt(0.5)
+    expected = [[0, half, 0, 0, 0], [1, 0, 0, half, 1], [1 / 3, 0, half, 0, 0]]
+    np.testing.assert_allclose(found, expected)
+    # Two values without order are as far apart as the ends of an ordered gene.
+    assert np.linalg.norm(found[0, 1:4] - found[1, 1:4]) == pytest.approx(1)
+
+
+def test_numbers_lie_in_the_unit_interval_of_their_range_or_its_logarithm() -> None:
+    genes = (IntegerGene(2, 6, step=2), RealGene(1.0, 100.0, log=True), RealGene(5.0, 5.0))
+    np.testing.assert_allclose(features([(2, 1.0, 5.0), (4, 10.0, 5.0)], genes), [[0, 0, 0], [0.5, 0.5, 0]], atol=1e-12)
+
+
+def test_predictions_are_those_of_the_textbook_formula() -> None:
+    """Mean k* K^-1 y and variance k** - k* K^-1 k* by plain linear algebra, for the kernel that fits best."""
+    from optevo.evolution import screening
+
+    rng = np.random.default_rng(0)
+    known, wanted = rng.random((20, 3)), rng.random((5, 3))
+    values = np.sin(4 * known[:, 0]) + known[:, 1] + 0.1 * rng.standard_normal(20)
+    centre, mu, sd = known.mean(axis=0), values.mean(), values.std()
+    x, z, y = known - centre, wanted - centre, (values - mu) / sd
+
+    def kernel(a, b, length):
+        distance = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
+        return 0.5 * (0.01 + a @ b.T) + 0.5 * np.exp(-distance / (2 * length**2))
+
+    results = []
+    for length, noise in itertools.product(screening.LENGTHS, screening.NOISES):
+        covariance = kernel(x, x, length) + noise * np.eye(20)
+        likelihood = -0.5 * y @ np.linalg.solve(covariance, y) - 0.5 * np.linalg.slogdet(covariance)[1]
+        cross = kernel(z, x, length)
+        mean = mu + sd * cross @ np.linalg.solve(covariance, y)
+        # scikit-learn's variance is that of a new evaluation: it has the noise too.
+        variance = np.diag(kernel(z, z, length)) + noise - np.diag(cross @ np.linalg.solve(covariance, cross.T))
+        results.append((likelihood, mean, sd * np.sqrt(variance)))
+    _, mean, deviation = max(results, key=lambda result: result[0])
+    found = predict(known, values, wanted)
+    np.testing.assert_allclose(found[0], mean, rtol=1e-6)
+    np.testing.assert_allclose(found[1], deviation, rtol=1e-6)
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0]])
+def test_too_little_to_learn_from_predicts_one_value(values) -> None:
+    mean, deviation = predict(np.zeros((len(values), 2)), np.array(values), np.ones((4, 2)))
+    assert np.ptp(mean) == 0
+    assert np.ptp(deviation) == 0
+
+
+def quality(genome) -> float:
+    return float(-genome[0] - 2 * (genome[1] == 1) + 0.5 * genome[2])
+
+
+def test_the_most_promising_come_first_and_each_genome_once() -> None:
+    known = SPACE[::2]
+    rest = [genome for genome in SPACE if genome not in known]
+    chosen = screen(
+        offspring([*rest, *rest]),
+        genes=GENES,
+        known=known,
+        qualities=[quality(genome) for genome in known],
+        price=lambda genome: 0.0,
+        size=4,
+        screening=Screening(optimism=0.0),
+    )
+    assert chosen[0].genome == min(rest, key=quality)
+    worst = sorted(map(quality, rest))[len(rest) // 2]
+    assert all(quality(child.genome) < worst for child in chosen)
+    assert len({child.genome for child in chosen}) == 4
+
+
+def test_the_price_is_added_and_not_predicted() -> None:
+    """A price that turns the order over must turn the choice over, though no evaluation shows it."""
+
+    def choose(factor: float):
+        return screen(
+            offspring(SPACE),
+            genes=GENES,
+            known=SPACE[::3],
+            qualities=[quality(genome) for genome in SPACE[::3]],
+            price=lambda genome: factor * genome[0],
+            size=1,
+            screening=Screening(optimism=0.0),
+        )[0].genome
+
+    assert choose(0.0)[0] == 3
+    assert choose(10.0)[0] == 0
+
+
+def test_rounding_errors_change_no_choice() -> None:
+    rng = np.random.default_rng(1)
+    values = np.array([quality(genome) for genome in SPACE[::2]]) + 0.1 * rng.standard_normal(len(SPACE[::2]))
+
+    def choose(noise: float):
+        return screen(
+            offspring(SPACE),
+            genes=GENES,
+            known=SPACE[::2],
+            qualities=list(values * (1 + noise)),
+            price=lambda genome: 0.0,
+            size=12,
+            screening=Screening(),
+        )
+
+    assert choose(0.0) == choose(1e-15)
+
+
+def test_impossible_settings() -> None:
+    with pytest.raises(ValueError, match="candidates must be at least 1"):
+        Screening(candidates=0)
+    with pytest.raises(ValueError, match="optimism must not be negative"):
+        Screening(optimism=-1)

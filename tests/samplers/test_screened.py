@@ -1,0 +1,139 @@
+"""RouletteGASampler with screening: on a problem whose cost is known and whose quality must be found."""
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution
+
+from optevo.evolution.screening import Screening
+from optevo.samplers import RouletteGASampler, claim_of
+from optevo.search.store import open_store
+
+WIDTHS = (8, 16, 32, 64)
+SPACE = {f"c{level}": CategoricalDistribution(WIDTHS) for level in range(6)}
+
+
+def quality(params) -> float:
+    """Wide layers help, each half as much as the one before; the last one only beside a wide first."""
+    gain = sum(WIDTHS.index(params[f"c{level}"]) / 2**level for level in range(5))
+    return 10 - gain - 0.5 * WIDTHS.index(params["c5"]) * (params["c0"] == 64)
+
+
+def price(params) -> float:
+    return sum(params.values()) / 100
+
+
+def objective(trial) -> float:
+    params = {name: trial.suggest_categorical(name, WIDTHS) for name in SPACE}
+    return quality(params) + price(params)
+
+
+BEST = min(
+    quality(params) + price(params)
+    for params in (
+        {f"c{level}": WIDTHS[(number // 4**level) % 4] for level in range(6)} for number in range(4 ** len(SPACE))
+    )
+)
+
+
+def make(**settings) -> RouletteGASampler:
+    return RouletteGASampler(preset="screened", search_space=SPACE, price=price, **{"seed": 1, **settings})
+
+
+def run(sampler, trials: int):
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(objective, n_trials=trials)
+    return study
+
+
+def values(study):
+    return [(trial.params, trial.value, claim_of(trial).operator, claim_of(trial).parents) for trial in study.trials]
+
+
+def test_it_finds_in_80_trials_what_plain_breeding_does_not() -> None:
+    screened = [run(make(seed=seed), 80).best_value for seed in range(5)]
+    plain = [
+        run(RouletteGASampler(preset="plain", search_space=SPACE, population_size=16, seed=seed), 80).best_value
+        for seed in range(5)
+    ]
+    assert max(screened) - BEST < 0.05
+    assert sum(screened) < sum(plain)
+
+
+def test_no_trial_is_spent_on_a_known_genome() -> None:
+    study = run(make(), 160)
+    genomes = [tuple(trial.params.values()) for trial in study.trials]
+    assert len(set(genomes)) == len(genomes) == 160
+    assert all(claim_of(trial).reused is None for trial in study.trials)
+
+
+def test_it_is_a_function_of_the_seed_and_the_results(url: str) -> None:
+    whole = run(make(), 48)
+    for _ in range(6):
+        study = optuna.create_study(storage=open_store(url), study_name="s", load_if_exists=True, sampler=make())
+        study.optimize(objective, n_trials=8)
+    assert values(study) == values(whole)
+    assert values(run(make(seed=2), 48)) != values(whole)
+
+
+def test_maximising_mirrors_minimising() -> None:
+    down = run(make(), 64)
+    sampler = RouletteGASampler(preset="screened", search_space=SPACE, price=lambda params: -price(params), seed=1)
+    up = optuna.create_study(direction="maximize", sampler=sampler)
+    up.optimize(lambda trial: -objective(trial), n_trials=64)
+    assert [trial.params for trial in up.trials] == [trial.params for trial in down.trials]
+
+
+def test_failures_and_odd_values_end_nothing() -> None:
+    def odd(trial) -> float:
+        value = objective(trial)
+        if trial.number % 5 == 1:
+            return float("nan")
+        return float("inf") if trial.number % 5 == 2 else value
+
+    study = optuna.create_study(sampler=make(population_size=8))
+    study.optimize(odd, n_trials=80)
+    assert study.best_value < 9
+
+
+def test_a_space_that_is_used_up_ends_quietly() -> None:
+    small = {name: SPACE[name] for name in ("c0", "c1")}
+    settings = {"population_size": 6, "screening": Screening(candidates=12)}
+    sampler = RouletteGASampler(preset="screened", search_space=small, seed=3, **settings)
+    study = optuna.create_study(sampler=sampler)
+
+    def tiny(trial) -> float:
+        return float(sum(trial.suggest_categorical(name, WIDTHS) for name in small))
+
+    study.optimize(tiny, n_trials=40)
+    trained = [t for t in study.trials if claim_of(t) and claim_of(t).reused is None]
+    assert len({tuple(trial.params.values()) for trial in trained}) == len(trained) <= 16
+    assert study.best_value == 16
+
+
+def test_what_is_given_goes_before_the_preset() -> None:
+    sampler = RouletteGASampler(preset="screened", search_space=SPACE, population_size=5, elites=1, archive=7)
+    settings = sampler.settings()
+    assert (settings["population_size"], settings["elites"], settings["archive"]) == (5, 1, 7)
+    assert settings["scaling"] == "rank"
+    assert settings["screening"] == {"candidates": Screening().candidates, "optimism": Screening().optimism}
+
+
+def test_elites_stay_where_they_are_wanted() -> None:
+    study = run(make(elites=1, population_size=8), 60)
+    for generation in range(1, 7):
+        members = [t for t in study.trials if claim_of(t).generation == generation]
+        assert [claim_of(t).operator for t in members].count("elite") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"preset": "best"}, "preset must be one of paper, plain, screened"),
+        ({"preset": "screened"}, "screening needs a search_space"),
+        ({"price": price}, "price needs a search_space"),
+        ({"archive": 0}, "archive must be at least 1"),
+    ],
+)
+def test_impossible_settings(settings, match) -> None:
+    with pytest.raises(ValueError, match=match):
+        RouletteGASampler(**settings)
