@@ -33,6 +33,7 @@ class Screening:
     Args:
         candidates: Children that are bred for a generation.
         optimism: How many predicted standard deviations a candidate is given for being unknown, at least 0.
+        immigrants: The share of candidates that are drawn at random instead of bred, in [0, 1].
 
     Raises:
         ValueError: An argument is out of its range.
@@ -40,12 +41,15 @@ class Screening:
 
     candidates: int = 256
     optimism: float = 0.5
+    immigrants: float = 0.0
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1, but is {self.candidates}.")
         if self.optimism < 0:
             raise ValueError(f"optimism must not be negative, but is {self.optimism}.")
+        if not 0 <= self.immigrants <= 1:
+            raise ValueError(f"immigrants must lie in [0, 1], but is {self.immigrants}.")
 
 
 def screen(

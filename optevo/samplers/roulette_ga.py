@@ -247,16 +247,13 @@ class RouletteGASampler(SlotSampler):
         rng: np.random.Generator,
     ) -> list[Offspring]:
         size, screening, recipe = self._population_size, self._screening, self._recipe(coding)
-        children = breed(
-            recipe,
-            parents,
-            size=size if screening is None else max(size, screening.candidates),
-            rng=rng,
-            accept=self._accept(coding),
-            taken=self._taken(history, coding),
-        )
+        accept, taken = self._accept(coding), self._taken(history, coding)
+        wanted = size if screening is None else max(size, screening.candidates)
+        drawn = 0 if screening is None else round(screening.immigrants * (wanted - recipe.elites))
+        children = breed(recipe, parents, size=wanted - drawn, rng=rng, accept=accept, taken=taken)
         if screening is None:
             return children
+        children += found(recipe, size=drawn, rng=rng, accept=_both(accept, taken))
         worth = self._qualities(history, coding, sign(study))
         elites, others = children[: recipe.elites], children[recipe.elites :]
         chosen = screen(
@@ -350,6 +347,11 @@ def _coding(search_space: Space | None, groups: Mapping[str, int] | None) -> Cod
             )
         return MaskCoding(dict(groups))
     return None if search_space is None else ParameterCoding(dict(search_space))
+
+
+def _both(accept: Callable[[Genome], bool] | None, taken: Callable[[Genome], bool] | None) -> Callable[[Genome], bool]:
+    """What is accepted and not taken yet."""
+    return lambda genome: (accept is None or accept(genome)) and (taken is None or not taken(genome))
 
 
 def _check(chosen: Mapping[str, Any]) -> None:

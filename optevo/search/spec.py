@@ -36,6 +36,7 @@ class SamplerSettings(Section):
     archive: Annotated[int, Field(ge=0)]
     candidates: Annotated[int, Field(ge=0)]
     optimism: Annotated[float, Field(ge=0)] = Screening().optimism
+    immigrants: Share = Screening().immigrants
     reuse: bool = True
 
     @model_validator(mode="before")

@@ -110,7 +110,11 @@ def make_sampler(spec: Spec, *, loss_unit: float) -> RouletteGASampler:
     def known_price(params: dict[str, Any]) -> float:
         return price(cost_of(space.architecture(params), spec), spec, loss_unit=loss_unit)
 
-    screening = Screening(candidates=settings.candidates, optimism=settings.optimism) if settings.candidates else None
+    screening = (
+        Screening(candidates=settings.candidates, optimism=settings.optimism, immigrants=settings.immigrants)
+        if settings.candidates
+        else None
+    )
     return RouletteGASampler(
         search_space=distributions(spec),
         chromosomes=[list(names) for names in space.chromosomes.values()],

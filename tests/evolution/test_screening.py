@@ -130,3 +130,5 @@ def test_impossible_settings() -> None:
         Screening(candidates=0)
     with pytest.raises(ValueError, match="optimism must not be negative"):
         Screening(optimism=-1)
+    with pytest.raises(ValueError, match="immigrants must lie in"):
+        Screening(immigrants=1.5)

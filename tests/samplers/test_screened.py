@@ -1,5 +1,7 @@
 """RouletteGASampler with screening: on a problem whose cost is known and whose quality must be found."""
 
+from dataclasses import asdict
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
@@ -95,6 +97,14 @@ def test_failures_and_odd_values_end_nothing() -> None:
     assert study.best_value < 9
 
 
+def test_immigrants_are_candidates_without_parents() -> None:
+    operators = {claim_of(t).operator for t in run(make(screening=Screening(immigrants=1.0)), 48).trials}
+    assert operators == {"random"}
+    some = [claim_of(t) for t in run(make(screening=Screening(immigrants=0.5)), 64).trials]
+    later = [claim for claim in some if claim.generation > 0]
+    assert {claim.parents == () for claim in later} == {True, False}
+
+
 def test_a_space_that_is_used_up_ends_quietly() -> None:
     small = {name: SPACE[name] for name in ("c0", "c1")}
     settings = {"population_size": 6, "screening": Screening(candidates=12)}
@@ -115,7 +125,7 @@ def test_what_is_given_goes_before_the_preset() -> None:
     settings = sampler.settings()
     assert (settings["population_size"], settings["elites"], settings["archive"]) == (5, 1, 7)
     assert settings["scaling"] == "rank"
-    assert settings["screening"] == {"candidates": Screening().candidates, "optimism": Screening().optimism}
+    assert settings["screening"] == asdict(Screening())
 
 
 def test_elites_stay_where_they_are_wanted() -> None:
