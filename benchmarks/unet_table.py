@@ -191,6 +191,9 @@ def write(rows: Rows, *, unit: float) -> None:
     about = {
         "settings": settings("facades").model_dump(mode="json"),
         "unit": unit,
+        "genes": [len(choices) for choices in SPACE.gene_choices.values()],
+        "chromosomes": [len(names) for names in SPACE.chromosomes.values()],
+        "original_macs": unet_cost(original(ngf=4, depth=4), height=SIZE, width=SIZE).exact_macs,
         "gammas": GAMMAS,
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -1,0 +1,363 @@
+"""Samplers on tables of trained U-Nets: how near to the best do they come, and after how many evaluations?
+
+    python benchmarks/sampler_quality.py --table facades-32 --runs 100 --workers 2
+
+A sampler sees the mean over one half of a table's seeds (the even ones) and is judged by the other half. Regret at n is
+the judged value of what looked best after n evaluations, above the best of the table, in units of one seed's standard
+deviation. Every call of the objective is an evaluation, repeated genomes too; RouletteGASampler's records of known
+individuals call nothing. "screened, drawn" is the same screening over random candidates: what it lacks is the genetics.
+
+What is done lies in `--work` and is continued; results go to benchmarks/results/sampler-quality-TABLE.json, .md and
+.png, as they come out.
+"""
+
+import argparse
+import json
+import multiprocessing
+import platform
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+import optevo
+from optevo.evolution.screening import Screening
+from optevo.samplers import RouletteGASampler
+
+HERE = Path(__file__).parent
+BUDGETS = (64, 128, 256, 512)
+TOP = 0.005
+
+
+@dataclass(frozen=True)
+class Table:
+    """A space of which every value is known.
+
+    Attributes:
+        genes: Number of values of each gene; a genome is a tuple of indices.
+        chromosomes: Numbers of genes that are bred together.
+        seen, judged: Quality by both halves of the seeds, shape (rows,), rows in the order of `np.ndindex(*genes)`.
+        cost: Of each row, over the original network's.
+        unit: What a cost of 1 weighs with gamma = 1, in the unit of quality.
+        spread: The standard deviation of one seed.
+    """
+
+    genes: tuple[int, ...]
+    chromosomes: tuple[int, ...]
+    seen: np.ndarray
+    judged: np.ndarray
+    cost: np.ndarray
+    unit: float
+    spread: float
+
+    @cached_property
+    def strides(self) -> np.ndarray:
+        return np.array([int(np.prod(self.genes[place + 1 :])) for place in range(len(self.genes))])
+
+    def row(self, genome: tuple[int, ...]) -> int:
+        return int(np.dot(self.strides, genome))
+
+    def price(self, gamma: float) -> np.ndarray:
+        return gamma * self.unit * self.cost
+
+    @classmethod
+    def load(cls, name: str) -> "Table":
+        with np.load(HERE / "tables" / f"{name}.npz") as data:
+            about = json.loads(str(data["about"]))
+            loss = (data["gan"] + 100.0 * data["l1"]).astype(np.float64)
+            cost = data["exact_macs"] / about["original_macs"]
+        return cls(
+            genes=tuple(about["genes"]),
+            chromosomes=tuple(about["chromosomes"]),
+            seen=np.nanmean(loss[:, ::2], axis=1),
+            judged=np.nanmean(loss[:, 1::2], axis=1),
+            cost=cost,
+            unit=about["unit"],
+            spread=float(np.sqrt(np.nanmean(np.nanvar(loss, axis=1, ddof=1)))),
+        )
+
+
+@cache
+def load(name: str) -> Table:
+    """A table, once a process."""
+    return Table.load(name)
+
+
+# Samplers are made of a table, the price of its rows, and a seed.
+Make = Callable[[Table, np.ndarray, int], optuna.samplers.BaseSampler]
+
+
+def space(table: Table, *, ordered: bool) -> dict[str, Any]:
+    """Genes as Optuna's parameters: integers where `ordered`, else categories."""
+    return {
+        f"g{place}": IntDistribution(0, size - 1) if ordered else CategoricalDistribution(tuple(range(size)))
+        for place, size in enumerate(table.genes)
+    }
+
+
+def genetic(preset: Any, **settings: Any) -> Make:
+    """RouletteGASampler by a preset, the price being known to a model that predicts the rest."""
+
+    def make(table: Table, price: np.ndarray, seed: int) -> RouletteGASampler:
+        def known(params: dict[str, Any]) -> float:
+            return float(price[table.row(tuple(params.values()))])
+
+        names, ends = list(space(table, ordered=False)), np.cumsum(table.chromosomes)
+        return RouletteGASampler(
+            preset=preset,
+            search_space=space(table, ordered=False),
+            chromosomes=[names[end - size : end] for size, end in zip(table.chromosomes, ends, strict=True)],
+            price=known if preset == "screened" else None,
+            seed=seed,
+            **settings,
+        )
+
+    return make
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sampler in the comparison.
+
+    Attributes:
+        make: Makes it.
+        ordered: Whether its genes are integers.
+        runs: At most so many seeds; slow samplers get fewer.
+        evaluations: At most so many.
+    """
+
+    make: Make
+    ordered: bool = False
+    runs: int = 1_000
+    evaluations: int = BUDGETS[-1]
+
+
+ENTRIES: Mapping[str, Entry] = {
+    "random": Entry(lambda table, price, seed: optuna.samplers.RandomSampler(seed=seed)),
+    # As the paper's loop does, genomes that appear again are trained again.
+    "paper": Entry(genetic("paper", reuse=False)),
+    "plain": Entry(genetic("plain")),
+    "screened": Entry(genetic("screened")),
+    "screened, drawn": Entry(genetic("screened", screening=Screening(immigrants=1.0))),
+    "NSGA-II": Entry(lambda table, price, seed: optuna.samplers.NSGAIISampler(seed=seed)),
+    "TPE": Entry(lambda table, price, seed: optuna.samplers.TPESampler(seed=seed)),
+    "TPE, ordered": Entry(lambda table, price, seed: optuna.samplers.TPESampler(seed=seed), ordered=True),
+    "GP": Entry(lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), runs=5, evaluations=128),
+    "GP, ordered": Entry(
+        lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), ordered=True, runs=5, evaluations=128
+    ),
+}
+OURS = ("paper", "plain", "screened", "screened, drawn")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one sampler."""
+
+    table: str
+    gamma: float
+    sampler: str
+    seed: int
+
+
+def search(job: Job) -> dict[str, Any]:
+    """The rows that a sampler evaluated, in their order."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    table, entry = load(job.table), ENTRIES[job.sampler]
+    price = table.price(job.gamma)
+    value = table.seen + price
+    visited: list[int] = []
+    names = space(table, ordered=entry.ordered)
+
+    def objective(trial: optuna.Trial) -> float:
+        genome = tuple(int(trial._suggest(name, distribution)) for name, distribution in names.items())
+        visited.append(table.row(genome))
+        return float(value[visited[-1]])
+
+    # A seed of its own for every sampler, so that no two share their first genomes.
+    study = optuna.create_study(sampler=entry.make(table, price, 1_000 * list(ENTRIES).index(job.sampler) + job.seed))
+    started = time.perf_counter()
+    study.optimize(objective, n_trials=entry.evaluations)
+    return {**asdict(job), "rows": visited, "seconds": time.perf_counter() - started}
+
+
+def regrets(table: Table, gamma: float, rows: Sequence[int]) -> np.ndarray:
+    """Regret after each evaluation, in seeds' standard deviations."""
+    price = table.price(gamma)
+    seen, judged = (table.seen + price)[list(rows)], (table.judged + price)[list(rows)]
+    lowest = np.minimum.accumulate(seen)
+    # The first of the equally good stays; its judged value is what a user would have got.
+    place = np.maximum.accumulate(np.where(seen == lowest, np.arange(len(seen)), 0))
+    first = np.array([np.argmax(seen == lowest[at]) for at in place])
+    return (judged[first] - (table.judged + price).min()) / table.spread
+
+
+def summary(table: Table, gamma: float, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One sampler's line."""
+    judged = table.judged + table.price(gamma)
+    top = set(np.argsort(judged)[: round(TOP * len(judged))].tolist())
+    best = int(np.argmin(judged))
+    length = min(len(run["rows"]) for run in runs)
+    curves = np.array([regrets(table, gamma, run["rows"][:length]) for run in runs])
+    hits = [next((at for at, row in enumerate(run["rows"], start=1) if row in top), np.inf) for run in runs]
+    within = min(256, length)
+    return {
+        "runs": len(runs),
+        "evaluations": length,
+        "regret": {str(n): float(curves[:, n - 1].mean()) for n in BUDGETS if n <= length},
+        "regret_error": {
+            str(n): float(curves[:, n - 1].std(ddof=1) / np.sqrt(len(runs))) for n in BUDGETS if n <= length
+        },
+        "to_top_median": float(np.median(hits)),
+        "to_top_90": float(np.percentile(hits, 90, method="higher")),
+        "optimum_found": float(np.mean([best in run["rows"][:within] for run in runs])),
+        "within_a_spread": float(np.mean(curves[:, within - 1] <= 1)),
+        "new": float(np.mean([len(set(run["rows"])) / len(run["rows"]) for run in runs])),
+        "seconds": float(np.mean([run["seconds"] for run in runs])),
+        "curve": curves.mean(axis=0).round(4).tolist(),
+    }
+
+
+def done(file: Path) -> list[dict[str, Any]]:
+    """Finished runs; the line that a kill cut short is left out."""
+    runs = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        with suppress(json.JSONDecodeError):
+            runs.append(json.loads(line))
+    return runs
+
+
+def run_all(jobs: Sequence[Job], *, file: Path, workers: int) -> None:
+    """What is missing, the cheap samplers first."""
+    known = {(run["table"], run["gamma"], run["sampler"], run["seed"]) for run in done(file)}
+    missing = [job for job in jobs if (job.table, job.gamma, job.sampler, job.seed) not in known]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with multiprocessing.get_context("spawn").Pool(workers) as pool, file.open("a") as out:
+        for count, run in enumerate(pool.imap_unordered(search, missing), start=1):
+            out.write(json.dumps(run) + "\n")
+            out.flush()
+            if count % 50 == 0:
+                print(f"{count:,} of {len(missing):,} runs", flush=True)
+
+
+def share_of_quality(table: Table, gamma: float) -> float:
+    """How much of the objective's variance is quality's."""
+    quality, price = table.judged.var(), table.price(gamma).var()
+    return float(quality / (quality + price))
+
+
+def report(name: str, gammas: Sequence[float], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything, by gamma and sampler."""
+    table = load(name)
+    found: dict[str, Any] = {}
+    for gamma in gammas:
+        lines = {
+            sampler: summary(table, gamma, mine)
+            for sampler in ENTRIES
+            if (mine := [run for run in runs if run["sampler"] == sampler and run["gamma"] == gamma])
+        }
+        found[str(gamma)] = {"share_of_quality": share_of_quality(table, gamma), "samplers": lines}
+    return found
+
+
+def write(name: str, gammas: Sequence[float], runs: Sequence[Mapping[str, Any]]) -> None:
+    """JSON, Markdown and picture."""
+    results = report(name, gammas, runs)
+    stem = HERE / "results" / f"sampler-quality-{name}"
+    about = {
+        "table": name,
+        "optuna": optuna.__version__,
+        "optevo": optevo.__version__,
+        "python": platform.python_version(),
+    }
+    stem.with_suffix(".json").write_text(json.dumps({**about, "gammas": results}, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(markdown(name, results))
+    picture(results, stem.with_suffix(".png"))
+    print(markdown(name, results))
+
+
+def markdown(name: str, results: Mapping[str, Any]) -> str:
+    """The tables."""
+    lines = [f"# Samplers on the table {name}", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), ""]
+    for gamma, found in results.items():
+        lines += [
+            f"## gamma = {gamma} (quality is {100 * found['share_of_quality']:.0f} % of the objective's variance)",
+            "",
+            "| sampler | runs | regret at " + " | at ".join(map(str, BUDGETS)) + " | evaluations to the best 0.5 %: "
+            "median | 90th percentile | optimum tried within 256 | within one spread of it at 256 |",
+            "|---" * (8 + len(BUDGETS) - 1) + "|",
+        ]
+        for sampler, line in found["samplers"].items():
+            cells = [
+                f"{line['regret'][str(n)]:.3f} ± {line['regret_error'][str(n)]:.3f}"
+                if str(n) in line["regret"]
+                else "-"
+                for n in BUDGETS
+            ]
+            far = f"more than {line['evaluations']}"
+            hits = [f"{hit:.0f}" if np.isfinite(hit) else far for hit in (line["to_top_median"], line["to_top_90"])]
+            short = "" if line["evaluations"] >= 256 else f" (of {line['evaluations']})"
+            shares = [f"{100 * line[key]:.0f} %{short}" for key in ("optimum_found", "within_a_spread")]
+            lines.append("| " + " | ".join([sampler, str(line["runs"]), *cells, *hits, *shares]) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def picture(results: Mapping[str, Any], file: Path) -> None:
+    """Mean regret by evaluations."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(results), figsize=(6.4 * len(results), 4.6), sharey=True, squeeze=False)
+    for axis, (gamma, found) in zip(axes[0], results.items(), strict=True):
+        for sampler, line in found["samplers"].items():
+            style = "-" if sampler in OURS else "--"
+            axis.plot(range(1, len(line["curve"]) + 1), line["curve"], style, label=sampler)
+        axis.set(title=f"gamma = {gamma}", xlabel="evaluations", xscale="log", yscale="log", xlim=(8, None))
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("mean regret, in standard deviations of a seed")
+    axes[0][-1].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", default="facades-32")
+    parser.add_argument("--gammas", type=float, nargs="+", help="by default the table's own")
+    parser.add_argument("--samplers", nargs="+", default=list(ENTRIES), choices=list(ENTRIES))
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("runs/sampler-quality"))
+    arguments = parser.parse_args()
+    gammas = arguments.gammas or gammas_of(arguments.table)
+    jobs = [
+        Job(arguments.table, gamma, sampler, seed)
+        for sampler in arguments.samplers
+        for gamma in gammas
+        for seed in range(min(arguments.runs, ENTRIES[sampler].runs))
+    ]
+    file = arguments.work / f"{arguments.table}.jsonl"
+    run_all(jobs, file=file, workers=arguments.workers)
+    write(arguments.table, gammas, done(file))
+
+
+def gammas_of(name: str) -> list[float]:
+    """The gammas that a table was made for."""
+    with np.load(HERE / "tables" / f"{name}.npz") as data:
+        return list(json.loads(str(data["about"]))["gammas"])
+
+
+if __name__ == "__main__":
+    main()
