@@ -2,6 +2,7 @@
 
 from optevo.samplers.base import Brood, BroodMismatchError, Individual, SlotSampler, Standing
 from optevo.samplers.coevolution import CoevolutionSampler, Rival, coevolve, partners_of
+from optevo.samplers.lineage import GenerationSummary, Lineage, lineage
 from optevo.samplers.masks import masks_of
 from optevo.samplers.roster import RosterSampler
 from optevo.samplers.roulette_ga import RouletteGASampler
@@ -12,7 +13,9 @@ __all__ = [
     "BroodMismatchError",
     "Claim",
     "CoevolutionSampler",
+    "GenerationSummary",
     "Individual",
+    "Lineage",
     "Rival",
     "RosterSampler",
     "RouletteGASampler",
@@ -20,6 +23,7 @@ __all__ = [
     "Standing",
     "claim_of",
     "coevolve",
+    "lineage",
     "masks_of",
     "partners_of",
 ]

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optevo.evolution import generator
 from optevo.samplers import slots
 from optevo.samplers.distributions import Space, decode, gene
-from optevo.samplers.records import set_user_attrs
+from optevo.samplers.records import add_user_attrs, claimants
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 
 SETTINGS = "optevo:sampler"
@@ -81,14 +81,14 @@ class Brood:
 class Frontier:
     """The first generation that is not complete: its brood, whom it is judged against, and its claims by slot.
 
-    `begun` is a trial number: no earlier trial belongs to this generation, or ever will.
+    No trial whose id is below `since` belongs to this generation, or ever will.
     """
 
     generation: int
     brood: Brood
     partner: Partner
     digest: str
-    begun: int
+    since: int
     claimed: Mapping[int, Sequence[FrozenTrial]]
     known: Mapping[Any, FrozenTrial]
 
@@ -237,7 +237,7 @@ class SlotSampler(BaseSampler):
             study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim.to_attribute())
             claimed = True
             if self._holds(study, frontier, slot, trial.number):
-                set_user_attrs(study._storage, trial._trial_id, public_attributes(claim))
+                add_user_attrs(study._storage, trial, public_attributes(claim))
                 self._claimed[study._storage, trial._trial_id] = (claim, frontier.brood.space)
                 return
         if claimed:
@@ -329,7 +329,8 @@ class SlotSampler(BaseSampler):
                 known = self._known(filled, past.identities)
                 if len(filled) < len(results):
                     everything = ChainMap(past.known, known)
-                    return Frontier(generation, brood, partner, brood.digest, past.settled, claimed, everything)
+                    since = trials[past.settled]._trial_id if past.settled < len(trials) else 0
+                    return Frontier(generation, brood, partner, brood.digest, since, claimed, everything)
                 past.history.append(filled)
                 past.known = {**known, **past.known}
                 past.identities.clear()
@@ -362,7 +363,7 @@ class SlotSampler(BaseSampler):
         and is about to leave, or was there first: then this one leaves, so that nobody trains the slot twice."""
         for wait in (0.0, RACE):
             time.sleep(wait)
-            claimed = slots.claims(_trials(study)[frontier.begun :], generation=frontier.generation)[slot]
+            claimed = slots.claims(claimants(study, since=frontier.since), generation=frontier.generation)[slot]
             if not slots.holds(claimed, number):
                 return False
             if not any(trial.number > number and not trial.state.is_finished() for trial in claimed):
