@@ -49,7 +49,7 @@ def specification(data: Path) -> dict[str, Any]:
         "space": {"channels": [16, 32, 64, 128], "depth": 6},
         "training": {"steps": 400, "batch_size": 4, "discriminator_channels": 32},
         "fitness": {"gamma": 0.1},
-        "sampler": {"population": 8, "generations": 5, "scaling": "rank", "duplicates": "mutate"},
+        "sampler": {"population": 8, "generations": 5},
         "final": {"candidates": 3, "seeds": 3, "steps": 400},
         "finetune": {"epochs": 20, "decay_epochs": 20, "batch_size": 4, "threads": 1},
         "engine": {"device": "cpu"},

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import unet_fitted_table
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 import optevo
@@ -70,13 +71,18 @@ class Table:
 
     @classmethod
     def load(cls, name: str) -> "Table":
+        """A table of `benchmarks/tables`. What a fitted one is judged by is its model; a search sees one seed more."""
         with np.load(HERE / "tables" / f"{name}.npz") as data:
             about = json.loads(str(data["about"]))
+            shape: dict[str, Any] = {name: tuple(about[name]) for name in ("genes", "chromosomes")}
+            if name == unet_fitted_table.NAME:
+                quality, cost, spread = unet_fitted_table.everything(data)
+                seed = spread * np.random.default_rng(1).standard_normal(len(quality), dtype=np.float32)
+                return cls(**shape, seen=quality + seed, judged=quality, cost=cost, unit=about["unit"], spread=spread)
             loss = (data["gan"] + 100.0 * data["l1"]).astype(np.float64)
             cost = data["exact_macs"] / about["original_macs"]
         return cls(
-            genes=tuple(about["genes"]),
-            chromosomes=tuple(about["chromosomes"]),
+            **shape,
             seen=np.nanmean(loss[:, ::2], axis=1),
             judged=np.nanmean(loss[:, 1::2], axis=1),
             cost=cost,

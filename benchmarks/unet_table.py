@@ -104,10 +104,10 @@ class Rows:
             {seed: pair for seed, *pair in zip(block["seeds"], block["gan"], block["l1"], strict=True)}  # type: ignore[misc]
         )
 
-    def losses(self) -> dict[str, np.ndarray]:
-        """`gan` and `l1` of shape (rows, most seeds), NaN where a row has fewer."""
+    def losses(self, *, size: int = SPACE.size) -> dict[str, np.ndarray]:
+        """`gan` and `l1` of shape (size, most seeds), NaN where a row has fewer."""
         most = max((self.seeds(row) for row in self.found), default=0)
-        arrays = {name: np.full((SPACE.size, most), np.nan, dtype=np.float32) for name in ("gan", "l1")}
+        arrays = {name: np.full((size, most), np.nan, dtype=np.float32) for name in ("gan", "l1")}
         for row, known in self.found.items():
             for seed, (gan, l1) in known.items():
                 arrays["gan"][row, seed], arrays["l1"][row, seed] = gan, l1

@@ -1,11 +1,12 @@
 """Genetic samplers for any Optuna study. They need no torch and know no search space but the one they are given."""
 
 from optevo.samplers.base import Brood, BroodMismatchError, Individual, SlotSampler, Standing
-from optevo.samplers.coevolution import CoevolutionSampler, Rival, coevolve, partners_of
+from optevo.samplers.coevolution import CoevolutionSampler, Rival, partners_of
 from optevo.samplers.lineage import GenerationSummary, Lineage, lineage
 from optevo.samplers.masks import masks_of
 from optevo.samplers.roster import RosterSampler
 from optevo.samplers.roulette_ga import RouletteGASampler
+from optevo.samplers.running import coevolve, evolve
 from optevo.samplers.slots import Claim, claim_of
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Standing",
     "claim_of",
     "coevolve",
+    "evolve",
     "lineage",
     "masks_of",
     "partners_of",

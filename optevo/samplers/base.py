@@ -362,7 +362,8 @@ class SlotSampler(BaseSampler):
         """Whether the claim just written stands. Where a higher number claims the slot too, it either saw this claim
         and is about to leave, or was there first: then this one leaves, so that nobody trains the slot twice."""
         for wait in (0.0, RACE):
-            time.sleep(wait)
+            if wait:
+                time.sleep(wait)
             claimed = slots.claims(claimants(study, since=frontier.since), generation=frontier.generation)[slot]
             if not slots.holds(claimed, number):
                 return False

@@ -1,7 +1,6 @@
 """Co-evolution (1907.10804): populations in linked studies, each judged against the best of the others."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 
 from optevo.samplers import slots
-from optevo.samplers.base import SETTINGS, Partner, SlotSampler, Standing, sign_of
+from optevo.samplers.base import SETTINGS, Partner, Standing, sign_of
 from optevo.samplers.roulette_ga import RouletteGASampler
-
-POLL = 0.5  # seconds between looks at a generation that other workers are finishing
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class CoevolutionSampler(RouletteGASampler):
     (1907.10804: P's generation t against the best of Q's t - 1, Q's against the best of P's t). The partners belong to
     the claims, and with the genome to what makes a known individual: elites are judged again when a partner changes.
 
-    An objective asks :func:`partners_of` whom to judge its trial against; :func:`coevolve` runs all studies together,
-    in any number of processes.
+    An objective asks :func:`partners_of` whom to judge its trial against; :func:`optevo.samplers.coevolve` runs all
+    studies together, in any number of processes.
 
     Args:
         populations: Names of the studies in the order in which they take their turns.
@@ -88,45 +85,6 @@ def partners_of(trial: Trial | FrozenTrial) -> dict[str, Rival]:
     claim = slots.claim_of(stored)
     partner = claim.partner if claim is not None and claim.partner is not None else {}
     return {name: Rival(chosen["trial"], chosen["genome"], chosen["params"]) for name, chosen in partner.items()}
-
-
-def coevolve(
-    studies: Sequence[Study],
-    objectives: Sequence[Callable[[Trial], float]],
-    *,
-    trials: int | None = None,
-    **optimize: Any,
-) -> int:
-    """Train every population until all generations are complete, taking what is free in the order of the studies.
-
-    Safe in any number of processes at once: each takes the slots that the others leave.
-
-    Args:
-        studies: With a :class:`CoevolutionSampler` each, all of the same `populations`.
-        objectives: One a study; :func:`partners_of` tells an objective its trial's partners.
-        trials: Stop after so many of this process's trials; None for no such limit.
-        optimize: Passed on to `Study.optimize`, such as `catch`.
-
-    Returns:
-        The number of trials that this process ran.
-    """
-    done = 0
-    while trials is None or done < trials:
-        standings = []
-        for study, objective in zip(studies, objectives, strict=True):
-            sampler = study.sampler
-            assert isinstance(sampler, SlotSampler)
-            place = sampler.next_slot(study)
-            if not isinstance(place, Standing):
-                study.optimize(objective, n_trials=1, **optimize)
-                done += 1
-                break
-            standings.append(place)
-        else:
-            if all(standing is Standing.DONE for standing in standings):
-                break
-            time.sleep(POLL)
-    return done
 
 
 def _best(storage: BaseStorage, name: str, *, generation: int) -> FrozenTrial | Standing | None:
