@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from optevo.networks.init import init_weights
+from optevo.networks.norm import InstanceNorm
 from optevo.spaces.resnet import ResNetArchitecture
 
 
@@ -17,11 +18,11 @@ class ResidualBlock(nn.Module):
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(trunk, inner, kernel_size=3),
-            nn.InstanceNorm2d(inner),
+            InstanceNorm(inner),
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(1),
             nn.Conv2d(inner, trunk, kernel_size=3),
-            nn.InstanceNorm2d(trunk),
+            InstanceNorm(trunk),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,5 +82,5 @@ def _layers(architecture: ResNetArchitecture) -> Iterator[nn.Module]:
 
 
 def _norm(width: int) -> Iterator[nn.Module]:
-    yield nn.InstanceNorm2d(width)
+    yield InstanceNorm(width)
     yield nn.ReLU(inplace=True)

@@ -27,3 +27,13 @@ def bce(logits: Tensor, *, target: float) -> Tensor:
 def l1(output: Tensor, target: Tensor) -> Tensor:
     """`E[|y - G(x)|]` over all pixels and channels (2002.11581, Eq. 2); images in [-1, 1]."""
     return F.l1_loss(output, target)
+
+
+def lsgan(logits: Tensor, *, target: float) -> Tensor:
+    """`E[(D(x) - target)^2]`, least squares GAN (1611.04076), as CycleGAN trains."""
+    return F.mse_loss(logits, torch.full_like(logits, target))
+
+
+def lsgan_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """`(E[(D(y) - 1)^2] + E[D(G(x))^2]) / 2`: CycleGAN halves it to slow D down (1703.10593, section 4)."""
+    return (lsgan(real, target=1.0) + lsgan(fake, target=0.0)) / 2

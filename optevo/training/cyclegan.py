@@ -1,0 +1,113 @@
+"""CycleGAN training (1703.10593), one step at a time."""
+
+from collections.abc import Iterable
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from optevo.training.engine import Engine
+from optevo.training.losses import l1, lsgan, lsgan_discriminator_loss
+from optevo.training.replay import ReplayBuffer
+
+
+class CycleGAN:
+    """Two generators, their discriminators and their optimizers.
+
+    Args:
+        a_to_b, b_to_a: Generators, (B, C, H, W) in [-1, 1] to the same.
+        judge_a, judge_b: Discriminators of real images of A and of B; logits of any shape.
+        engine: Device and precision; all networks are moved there.
+        learning_rate, betas: Adam's.
+        cycle_weight: lambda of Eq. 3 (10).
+        identity_weight: Of the identity loss, section 5.2 (5); 0 for none. Needs equal channels on both sides.
+        replay: Generated images that each discriminator's history keeps (50).
+        seed: Of what the histories give.
+    """
+
+    LOSSES = ("judge_a", "judge_b", "gan_a", "gan_b", "cycle_a", "cycle_b", "identity_a", "identity_b")
+
+    def __init__(
+        self,
+        *,
+        a_to_b: nn.Module,
+        b_to_a: nn.Module,
+        judge_a: nn.Module,
+        judge_b: nn.Module,
+        engine: Engine,
+        learning_rate: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        cycle_weight: float = 10.0,
+        identity_weight: float = 5.0,
+        replay: int = 50,
+        seed: int = 0,
+    ) -> None:
+        self.engine = engine
+        self.a_to_b, self.b_to_a = engine.place(a_to_b).train(), engine.place(b_to_a).train()
+        self.judge_a, self.judge_b = engine.place(judge_a).train(), engine.place(judge_b).train()
+        self.learning_rate = learning_rate
+        self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
+        self.history_a = ReplayBuffer(size=replay, seed=seed)
+        self.history_b = ReplayBuffer(size=replay, seed=seed + 1)
+
+        def adam(*modules: nn.Module) -> torch.optim.Adam:
+            parameters: Iterable[nn.Parameter] = chain(*(module.parameters() for module in modules))
+            return engine.adam(parameters, learning_rate=learning_rate, betas=betas)
+
+        self.generator_adam = adam(self.a_to_b, self.b_to_a)
+        self.judge_adam = adam(self.judge_a, self.judge_b)
+
+    def step(self, a: Tensor, b: Tensor) -> Tensor:
+        """One update of both generators, then one of both discriminators, on unpaired batches in [-1, 1].
+
+        Returns:
+            The losses in the order of `LOSSES`, without their weights, shape `(8,)`, on the device: reading them is
+            left to the caller, because on a GPU it would wait for the step.
+        """
+        fake_b, fake_a, generator_losses = self._update_generators(a, b)
+        judge_losses = self._update_judges(a, b, fake_a=fake_a, fake_b=fake_b)
+        return torch.cat((judge_losses, generator_losses)).detach()
+
+    def set_rate(self, factor: float) -> None:
+        """Set all learning rates to `factor` times the initial one."""
+        for optimizer in (self.generator_adam, self.judge_adam):
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * factor
+
+    def _update_generators(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        self._judges_learn(False)
+        self.generator_adam.zero_grad(set_to_none=True)
+        with self.engine.autocast():
+            fake_b, fake_a = self.a_to_b(a), self.b_to_a(b)
+            again_a, again_b = self.b_to_a(fake_b), self.a_to_b(fake_a)
+            judged_a, judged_b = self.judge_a(fake_a), self.judge_b(fake_b)
+            same_a, same_b = (self.b_to_a(a), self.a_to_b(b)) if self.identity_weight else (a, b)
+        gan = torch.stack((lsgan(judged_a.float(), target=1.0), lsgan(judged_b.float(), target=1.0)))
+        cycle = torch.stack((l1(again_a.float(), a), l1(again_b.float(), b)))
+        identity = torch.stack((l1(same_a.float(), a), l1(same_b.float(), b)))
+        (gan + self.cycle_weight * cycle + self.identity_weight * identity).sum().backward()
+        self.generator_adam.step()
+        return fake_b, fake_a, torch.cat((gan, cycle, identity))
+
+    def _update_judges(self, a: Tensor, b: Tensor, *, fake_a: Tensor, fake_b: Tensor) -> Tensor:
+        self._judges_learn(True)
+        self.judge_adam.zero_grad(set_to_none=True)
+        shown_a = self.history_a.exchange(fake_a.to(a.dtype))
+        shown_b = self.history_b.exchange(fake_b.to(b.dtype))
+        with self.engine.autocast():
+            real_a, real_b = self.judge_a(a), self.judge_b(b)
+            false_a, false_b = self.judge_a(shown_a), self.judge_b(shown_b)
+        losses = torch.stack(
+            (
+                lsgan_discriminator_loss(real_a.float(), false_a.float()),
+                lsgan_discriminator_loss(real_b.float(), false_b.float()),
+            )
+        )
+        losses.sum().backward()
+        self.judge_adam.step()
+        return losses
+
+    def _judges_learn(self, learn: bool) -> None:
+        # While the generators learn, gradients only pass through the discriminators; their own are not wanted.
+        self.judge_a.requires_grad_(learn)
+        self.judge_b.requires_grad_(learn)

@@ -1,0 +1,133 @@
+"""CycleGAN's step against a textbook loop, and its history of generated images."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from optevo.networks.patchgan import PatchGAN
+from optevo.networks.resnet import ResNetGenerator
+from optevo.spaces.resnet import cyclegan
+from optevo.training.cyclegan import CycleGAN
+from optevo.training.engine import Engine
+from optevo.training.replay import ReplayBuffer
+
+FP32 = Engine(device=torch.device("cpu"), precision="fp32", threads=1)
+
+
+def networks(seed: int = 0) -> dict[str, nn.Module]:
+    torch.manual_seed(seed)
+    plan = cyclegan(ngf=4, blocks=2)
+    generators = {name: ResNetGenerator(plan) for name in ("a_to_b", "b_to_a")}
+    judges = {name: PatchGAN(3, ndf=4, layers=1, norm="instance") for name in ("judge_a", "judge_b")}
+    return {**generators, **judges}
+
+
+def batches(steps: int, *, size: int = 1):
+    torch.manual_seed(7)
+    return [(torch.rand(size, 3, 16, 16) * 2 - 1, torch.rand(size, 3, 16, 16) * 2 - 1) for _ in range(steps)]
+
+
+def textbook(parts: dict[str, nn.Module], data, *, identity: float) -> torch.Tensor:
+    """CycleGAN as its paper says it, without a history of images."""
+    g_ab, g_ba, d_a, d_b = (parts[name] for name in ("a_to_b", "b_to_a", "judge_a", "judge_b"))
+    g_opt = torch.optim.Adam(itertools.chain(g_ab.parameters(), g_ba.parameters()), lr=2e-4, betas=(0.5, 0.999))
+    d_opt = torch.optim.Adam(itertools.chain(d_a.parameters(), d_b.parameters()), lr=2e-4, betas=(0.5, 0.999))
+    losses = []
+    for a, b in data:
+        g_opt.zero_grad()
+        fake_b, fake_a = g_ab(a), g_ba(b)
+        gan_a, gan_b = ((d_a(fake_a) - 1) ** 2).mean(), ((d_b(fake_b) - 1) ** 2).mean()
+        cycle_a, cycle_b = (g_ba(fake_b) - a).abs().mean(), (g_ab(fake_a) - b).abs().mean()
+        same_a, same_b = (g_ba(a) - a).abs().mean(), (g_ab(b) - b).abs().mean()
+        (gan_a + gan_b + 10 * (cycle_a + cycle_b) + identity * (same_a + same_b)).backward()
+        g_opt.step()
+        d_opt.zero_grad()
+        judge_a = 0.5 * (((d_a(a) - 1) ** 2).mean() + (d_a(fake_a.detach()) ** 2).mean())
+        judge_b = 0.5 * (((d_b(b) - 1) ** 2).mean() + (d_b(fake_b.detach()) ** 2).mean())
+        (judge_a + judge_b).backward()
+        d_opt.step()
+        losses.append([x.item() for x in (judge_a, judge_b, gan_a, gan_b, cycle_a, cycle_b, same_a, same_b)])
+    return torch.tensor(losses)
+
+
+def test_step_equals_the_textbook_loop() -> None:
+    parts, data = networks(), batches(5, size=2)
+    expected = textbook(copy.deepcopy(parts), data, identity=5.0)
+    model = CycleGAN(**parts, engine=FP32, replay=0)
+    found = torch.stack([model.step(a, b) for a, b in data])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert len(CycleGAN.LOSSES) == found.shape[1]
+
+
+def test_without_the_identity_loss_it_costs_and_changes_nothing() -> None:
+    parts, data = networks(), batches(3)
+    expected = textbook(copy.deepcopy(parts), data, identity=0.0)
+    model = CycleGAN(**parts, engine=FP32, replay=0, identity_weight=0.0)
+    found = torch.stack([model.step(a, b) for a, b in data])
+    torch.testing.assert_close(found[:, :6], expected[:, :6], rtol=1e-4, atol=1e-5)
+    assert (found[:, 6:] == 0).all()
+
+
+def test_discriminators_are_shown_the_history() -> None:
+    """With a history of one image, what is judged as false is either the new image or the one before."""
+    parts, data = networks(), batches(12)
+    model = CycleGAN(**parts, engine=FP32, replay=1, seed=3)
+    shown: list[torch.Tensor] = []
+    exchange = model.history_a.exchange
+    model.history_a.exchange = lambda images: shown.append(exchange(images)) or shown[-1]  # type: ignore[method-assign]
+    fakes = []
+    for a, b in data:
+        with torch.no_grad():
+            fakes.append(model.b_to_a(b))
+        model.step(a, b)
+    old = [any(torch.allclose(image, fake, atol=1e-6) for fake in fakes[:at]) for at, image in enumerate(shown)]
+    assert {True, False} == set(old)
+
+
+def test_the_rate_is_set_everywhere() -> None:
+    model = CycleGAN(**networks(), engine=FP32)
+    model.set_rate(0.25)
+    rates = [g["lr"] for adam in (model.generator_adam, model.judge_adam) for g in adam.param_groups]
+    assert rates == [pytest.approx(5e-5)] * 2
+
+
+# The history.
+
+
+def images(*values: float) -> torch.Tensor:
+    return torch.tensor(values).view(-1, 1, 1, 1)
+
+
+def test_a_history_fills_first_and_then_gives_old_images_half_of_the_time() -> None:
+    history = ReplayBuffer(size=20, seed=0)
+    assert torch.equal(history.exchange(images(*range(20))), images(*range(20)))
+    new, old = 0, 0
+    for number in range(20, 2020):
+        shown = history.exchange(images(number)).item()
+        new, old = new + (shown == number), old + (shown < number)
+    assert abs(old - 1000) < 120
+    assert new + old == 2000
+    assert len(history.images) == 20
+
+
+def test_a_history_goes_on_from_its_state() -> None:
+    history = ReplayBuffer(size=3, seed=1)
+    history.exchange(images(*range(5)))
+    other = ReplayBuffer(size=3, seed=9)
+    other.restore(history.state())
+    for number in range(5, 40):
+        assert torch.equal(history.exchange(images(number)), other.exchange(images(number)))
+
+
+def test_an_empty_history_keeps_nothing() -> None:
+    history = ReplayBuffer(size=0, seed=0)
+    assert torch.equal(history.exchange(images(1, 2)), images(1, 2))
+    assert history.images == []
+    restored = ReplayBuffer(size=2, seed=0)
+    restored.restore(ReplayBuffer(size=2, seed=5).state())
+    assert restored.images == []
+    with pytest.raises(ValueError, match="size must not be negative"):
+        ReplayBuffer(size=-1, seed=0)
