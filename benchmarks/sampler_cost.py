@@ -227,9 +227,12 @@ def rate(url: str, study: str, name: str, loop: str, *, processes: int, seconds:
         worker.join()
     assert all(worker.exitcode == 0 for worker in workers)
     trials = optuna.load_study(study_name=study, storage=open_store(url)).get_trials(deepcopy=False)
-    useful = [t for t in trials if t.state == TrialState.COMPLETE and (name == RANDOM or claim_of(t) is not None)]
-    begun, ended = (f(t.datetime_complete for t in useful if t.datetime_complete is not None) for f in (min, max))
-    return len(useful) / (ended - begun).total_seconds()
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    claims = [claim for trial in done if (claim := claim_of(trial)) is not None]
+    useful = len(done) if name == RANDOM else len({(claim.generation, claim.slot) for claim in claims})
+    begun = min(trial.datetime_start for trial in done if trial.datetime_start is not None)
+    ended = max(trial.datetime_complete for trial in done if trial.datetime_complete is not None)
+    return useful / (ended - begun).total_seconds()
 
 
 def work(url: str, name: str, contender: str, loop: str, seconds: float, start: Any) -> None:

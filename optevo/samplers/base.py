@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optevo.evolution import generator
 from optevo.samplers import slots
 from optevo.samplers.distributions import Space, decode, gene
-from optevo.samplers.records import add_user_attrs, claimants
+from optevo.samplers.records import add_record, add_user_attrs, claimants
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 
 SETTINGS = "optevo:sampler"
@@ -81,7 +81,8 @@ class Brood:
 class Frontier:
     """The first generation that is not complete: its brood, whom it is judged against, and its claims by slot.
 
-    No trial whose id is below `since` belongs to this generation, or ever will.
+    No trial whose id is below `since` belongs to this generation, or ever will. `arriving` are the numbers of trials
+    that have begun but not claimed anything yet, where somebody else is at work: a worker alone takes slot by slot.
     """
 
     generation: int
@@ -91,6 +92,7 @@ class Frontier:
     since: int
     claimed: Mapping[int, Sequence[FrozenTrial]]
     known: Mapping[Any, FrozenTrial]
+    arriving: Sequence[int] = ()
 
     def trials_of(self, slot: int) -> Sequence[FrozenTrial]:
         return self.claimed.get(slot, ())
@@ -111,6 +113,7 @@ class _Past:
     known: dict[Any, FrozenTrial] = field(default_factory=dict)
     identities: dict[int, Any] = field(default_factory=dict)
     settled: int = 0
+    frontier: Frontier | None = None  # as it was last seen
     settings_checked: bool = False
 
     def settle(self, trials: Sequence[FrozenTrial]) -> None:
@@ -208,6 +211,9 @@ class SlotSampler(BaseSampler):
 
     def next_slot(self, study: Study) -> int | Standing:
         """The slot that the next trial would claim, or why there is none. Records known individuals on the way."""
+        glimpse = self._glimpse(study)
+        if glimpse is not None:
+            return glimpse
         found = self._find(study)
         return found if isinstance(found, Standing) else found[1]
 
@@ -231,7 +237,7 @@ class SlotSampler(BaseSampler):
         claimed = CLAIM in trial.system_attrs
         if claimed and self._still_holds(study, trial):
             return
-        while not isinstance(found := self._find(study), Standing):
+        while not isinstance(found := self._find(study, behind=trial.number), Standing):
             frontier, slot = found
             claim = self._claim(frontier, slot)
             study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim.to_attribute())
@@ -285,24 +291,41 @@ class SlotSampler(BaseSampler):
 
     # How it is done.
 
-    def _find(self, study: Study) -> tuple[Frontier, int] | Standing:
+    def _find(self, study: Study, *, behind: int = 0) -> tuple[Frontier, int] | Standing:
+        """The frontier and its lowest free slot, after one for each arriving trial whose number is below `behind`."""
         while not isinstance(frontier := self._frontier(study), Standing):
             free, known = self._open(frontier)
             if known is None:
-                return Standing.WAIT if free is None else (frontier, free)
+                ahead = sum(number < behind for number in frontier.arriving)
+                return (frontier, free[min(ahead, len(free) - 1)]) if free else Standing.WAIT
             self._record_known(study, frontier, *known)
         return frontier
 
-    def _open(self, frontier: Frontier) -> tuple[int | None, tuple[int, FrozenTrial] | None]:
-        """The lowest free slot that needs training, and the lowest one whose value is known already."""
-        free, waiting = None, set()
+    def _glimpse(self, study: Study) -> int | None:
+        """The lowest free slot where one query tells it: of a generation bred before, and unlike all others in it."""
+        past = self._pasts.get((study._storage, study._study_id))
+        if past is None or past.frontier is None or past.frontier.generation != len(past.history):
+            return None
+        claimed = slots.claims(claimants(study, since=past.frontier.since), generation=past.frontier.generation)
+        frontier = replace(past.frontier, claimed=claimed)
+        _check_digest(frontier.digest, claimed, frontier.generation)
+        free, known = self._open(frontier)
+        if known is not None or not free:
+            return None
+        keys = [self.identity(individual, frontier.partner) for individual in frontier.brood.individuals]
+        return free[0] if not self._reuse or keys[free[0]] is None or keys.count(keys[free[0]]) == 1 else None
+
+    def _open(self, frontier: Frontier) -> tuple[list[int], tuple[int, FrozenTrial] | None]:
+        """The free slots that need training, and the lowest slot whose value is known already."""
+        free: list[int] = []
+        waiting = set()
         for slot, individual in enumerate(frontier.brood.individuals):
             key = self.identity(individual, frontier.partner) if self._reuse else None
             if slots.is_free(frontier.trials_of(slot)):
                 if key is not None and key in frontier.known:
                     return free, (slot, frontier.known[key])
-                if free is None and (key is None or key not in waiting):
-                    free = slot
+                if key is None or key not in waiting:
+                    free.append(slot)
             if slots.canonical(frontier.trials_of(slot)) is None and key is not None:
                 waiting.add(key)
         return free, None
@@ -330,7 +353,13 @@ class SlotSampler(BaseSampler):
                 if len(filled) < len(results):
                     everything = ChainMap(past.known, known)
                     since = trials[past.settled]._trial_id if past.settled < len(trials) else 0
-                    return Frontier(generation, brood, partner, brood.digest, since, claimed, everything)
+                    arriving = [trial.number for trial in trials[past.settled :] if _is_arriving(trial)]
+                    if all(trial.state.is_finished() for row in claimed.values() for trial in row):
+                        arriving = []
+                    past.frontier = Frontier(
+                        generation, brood, partner, brood.digest, since, claimed, everything, arriving
+                    )
+                    return past.frontier
                 past.history.append(filled)
                 past.known = {**known, **past.known}
                 past.identities.clear()
@@ -389,16 +418,15 @@ class SlotSampler(BaseSampler):
         claim = replace(self._claim(frontier, slot), reused=trained)
         attributes: dict[str, Any] = {CLAIM: claim.to_attribute()}
         attributes.update({key: value for key, value in known.system_attrs.items() if key.startswith(SHARED)})
-        study.add_trial(
-            create_trial(
-                state=known.state,
-                values=known.values,
-                params=known.params,
-                distributions=known.distributions,
-                user_attrs={**known.user_attrs, **public_attributes(claim)},
-                system_attrs=attributes,
-            )
+        record = create_trial(
+            state=known.state,
+            values=known.values,
+            params=known.params,
+            distributions=known.distributions,
+            user_attrs={**known.user_attrs, **public_attributes(claim)},
+            system_attrs=attributes,
         )
+        add_record(study, record, since=frontier.since)
 
     def _still_holds(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether a trial that comes with a claim (`RetryHeartbeatStaleTrialCallback` copies it) may keep it."""
@@ -464,8 +492,9 @@ class SlotSampler(BaseSampler):
         stored = study._storage.get_study_system_attrs(study._study_id).get(SETTINGS)
         if stored is None:
             return
-        if stored != mine:
-            different = [name for name in {**stored, **mine} if stored.get(name) != mine.get(name)]
+        # An argument that is newer than the study is missing there, as if it had been None.
+        different = [name for name in {**stored, **mine} if stored.get(name) != mine.get(name)]
+        if different:
             raise ValueError(
                 f"study {study.study_name!r} was begun with "
                 + ", ".join(f"{name}={stored.get(name)!r}" for name in different)
@@ -496,6 +525,10 @@ def sign(study: Study) -> float:
 def sign_of(direction: StudyDirection) -> float:
     """As :func:`sign`, of a direction."""
     return -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+
+
+def _is_arriving(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.RUNNING and not trial.system_attrs.get(CLAIM) and not trial.params
 
 
 def _born(trials: Sequence[FrozenTrial]) -> datetime | None:

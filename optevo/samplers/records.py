@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna import Study
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial
 from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
 
+from optevo.samplers import slots
 from optevo.samplers.slots import CLAIM, FAILURE
 
 
@@ -25,9 +28,36 @@ def claimants(study: Study, *, since: int) -> Sequence[FrozenTrial]:
     """
     database = _database(study._storage)
     if database is not None:
-        return _rows(database, study._study_id, since)
+        with _create_scoped_session(database.scoped_session) as session:
+            return _rows(session, study._study_id, since)
     trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
     return [trial for trial in trials if trial._trial_id >= since]
+
+
+def add_record(study: Study, record: FrozenTrial, *, since: int) -> None:
+    """Add a finished trial for the slot that it claims, unless that is filled by now.
+
+    In SQL nobody comes between looking and adding; elsewhere two workers at once may add one each.
+
+    Args:
+        study: Where it belongs.
+        record: With a claim.
+        since: No earlier trial's id claims that slot.
+    """
+    database, claim = _database(study._storage), record.system_attrs[CLAIM]
+    if database is None:
+        study.add_trial(record)
+        return
+    record._validate()
+    try:
+        with _create_scoped_session(database.scoped_session) as session:
+            # As Optuna locks a study to number a new trial.
+            models.StudyModel.find_or_raise_by_id(study._study_id, session, for_update=True)
+            rows = _rows(session, study._study_id, since)
+            if slots.is_free(slots.claims(rows, generation=claim["generation"]).get(claim["slot"], ())):
+                database._get_prepared_new_trial(study._study_id, record, session)
+    except StorageInternalError:
+        study.add_trial(record)  # a deadlock; this tries several times
 
 
 def add_user_attrs(storage: BaseStorage, trial: FrozenTrial, attributes: Mapping[str, Any]) -> None:
@@ -47,7 +77,7 @@ def _database(storage: BaseStorage) -> RDBStorage | None:
     return backend if isinstance(backend, RDBStorage) else None
 
 
-def _rows(database: RDBStorage, study_id: int, since: int) -> list[FrozenTrial]:
+def _rows(session: Session, study_id: int, since: int) -> list[FrozenTrial]:
     trial, attribute = models.TrialModel, models.TrialSystemAttributeModel
     query = (
         select(trial.trial_id, trial.number, trial.state, attribute.key, attribute.value_json)
@@ -56,9 +86,8 @@ def _rows(database: RDBStorage, study_id: int, since: int) -> list[FrozenTrial]:
         .order_by(trial.trial_id)
     )
     found: dict[int, FrozenTrial] = {}
-    with _create_scoped_session(database.scoped_session) as session:
-        for trial_id, number, state, key, value in session.execute(query):
-            found.setdefault(trial_id, _bare(trial_id, number, state)).system_attrs[key] = json.loads(value)
+    for trial_id, number, state, key, value in session.execute(query):
+        found.setdefault(trial_id, _bare(trial_id, number, state)).system_attrs[key] = json.loads(value)
     return list(found.values())
 
 
