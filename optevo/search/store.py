@@ -19,6 +19,19 @@ DEFAULT_URL = "sqlite:///storage/optevo.db"
 HEARTBEAT = 10
 GRACE = 60
 
+# Seconds that SQLite waits for a lock by itself.
+LOCK = 60
+
+# libpq's settings: without them a host that swallows packets would be waited for until the system gives up, after
+# minutes for a new connection and hours for an open one.
+CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+
 
 def storage_url(given: str | None = None) -> str:
     """The store's URL: the one given, else OPTEVO_STORAGE, else the SQLite file `storage/optevo.db`."""
@@ -37,7 +50,8 @@ def open_store(url: str) -> RDBStorage:
     """Connect, and create the schema in an empty database.
 
     Raises:
-        UsageError: The URL is no database URL, its driver is missing, or nothing answers there.
+        UsageError: The URL is no database URL, its driver is missing, nothing answers there, or its tables are of
+            another version of Optuna.
     """
     # optevo says what it does by itself; Optuna's line for every trial and study would drown it.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -55,6 +69,12 @@ def open_store(url: str) -> RDBStorage:
         raise UsageError(
             f"--storage {masked(url)}: the database does not answer ({reason(error)}); "
             "start it, or correct the URL (or OPTEVO_STORAGE)."
+        ) from error
+    except RuntimeError as error:  # Optuna's, for a schema that is not its own.
+        raise UsageError(
+            f"--storage {masked(url)}: its tables are of another version of Optuna than this one's "
+            f"({optuna.__version__}); `optuna storage upgrade --storage URL` brings older ones up to date, for newer "
+            "ones update optuna."
         ) from error
     if parsed.get_backend_name() == "sqlite":
         _share_sqlite(storage.engine)
@@ -98,11 +118,10 @@ def _make_folder(url: URL) -> None:
 
 def _engine_options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": 60}}
+        return {"connect_args": {"timeout": LOCK}}
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 0}
     if url.get_backend_name() == "postgresql":
-        # Seconds. Without it a host that swallows packets would be waited for until the system gives up.
-        options["connect_args"] = {"connect_timeout": 10}
+        options["connect_args"] = dict(CONNECTION)
     return options
 
 

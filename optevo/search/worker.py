@@ -5,8 +5,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.study import Study
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial, TrialState, create_trial
 
 from optevo.errors import InterruptedRunError, OptevoError
 from optevo.evolution import generator
@@ -24,7 +25,8 @@ from optevo.samplers.slots import FAILURE, Claim
 from optevo.search import processes
 from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
-from optevo.search.store import GRACE, HEARTBEAT
+from optevo.search.retrying import Patience, is_outage
+from optevo.search.store import GRACE, HEARTBEAT, reason
 from optevo.search.study import Search, begin_final, versions
 from optevo.tasks.unet import Evaluation, OverBudgetError, UNetTask
 from optevo.training.engine import Engine, resolve
@@ -39,6 +41,9 @@ ERRORS_IN_A_ROW = 3  # after so many unexpected errors the fault is not the indi
 @dataclass
 class Worker:
     """One process's share of a study.
+
+    While the database is away it waits, see :mod:`optevo.search.retrying`: every step that needs the database is one
+    that may be begun again.
 
     Args:
         search: The study, opened by this process.
@@ -62,12 +67,18 @@ class Worker:
             OptevoError: Trainings keep failing, or the store does.
             InterruptedRunError: `stop` was set.
         """
-        trained = self.train_all(self.search.study, self._search_seed, self._search_is_over, steps=None)
+        study = self.patience.through(lambda: self.search.study)
+        trained = self.train_all(study, self._search_seed, self._search_is_over, steps=None)
         if self.search.spec.final.candidates:
             final = self._open_final()
             if final is not None:
                 trained += self.train_all(final, self._final_seed, lambda: False, steps=self._final_steps)
         return trained
+
+    @cached_property
+    def patience(self) -> Patience:
+        """What this worker does while its database is away."""
+        return Patience(url=self.search.url, stop=self.stop)
 
     @property
     def _final_steps(self) -> int:
@@ -87,17 +98,26 @@ class Worker:
         return training_seed(self.search.spec.seed, "final", claim.slot % self.search.spec.final.seeds)
 
     def _open_final(self) -> Study | None:
-        while (final := self.search.final()) is None:
+        while (final := self.patience.through(self._look_for_final)) is Standing.WAIT:
             self._check_stop()
-            sweep(self.search.study)
-            if not _anyone_training(self.search.study):
-                trials = canonical_trials(self.search)
-                if not any(trial.state == TrialState.COMPLETE for trial in trials):
-                    log.warning("no final: not one individual was trained successfully")
-                    return None
-                return begin_final(self.search, trials=trials)
             self.stop.wait(POLL)
-        return final
+        if isinstance(final, Study):
+            return final
+        log.warning("no final: not one individual was trained successfully")
+        return None
+
+    def _look_for_final(self) -> Study | Standing:
+        """The final, begun where nobody has; DONE where there is nobody to hold it with."""
+        final = self.search.final()
+        if final is not None:
+            return final
+        self._sweep(self.search.study)
+        if _anyone_training(self.search.study):
+            return Standing.WAIT
+        trials = canonical_trials(self.search)
+        if not any(trial.state == TrialState.COMPLETE for trial in trials):
+            return Standing.DONE
+        return begin_final(self.search, trials=trials)
 
     def train_all(
         self, study: Study, seed_of: Callable[[Claim], int], is_over: Callable[[], bool], *, steps: int | None
@@ -113,61 +133,89 @@ class Worker:
         Returns:
             The number of individuals that this worker trained.
         """
-        sampler = study.sampler
-        assert isinstance(sampler, SlotSampler)
         trained = errors = 0
-        while not is_over():
+        while True:
             self._check_stop()
-            sweep(study)
-            place = sampler.next_slot(study)
-            if place is Standing.DONE:
-                break
-            if place is Standing.WAIT:
+            taken = self.patience.through(lambda: self._take(study, is_over))
+            if taken is Standing.DONE:
+                return trained
+            if isinstance(taken, Standing):
                 self.stop.wait(POLL)
                 continue
-            failure = self._train_one(study, seed_of, steps)
+            if taken is None:
+                continue
+            failure = self._train_one(study, *taken, seed_of=seed_of, steps=steps)
             errors = errors + 1 if failure == "error" else 0
             trained += 1
             if errors >= ERRORS_IN_A_ROW:
                 raise OptevoError(
                     f"{errors} trainings in a row ended in unexpected errors (above); mend the cause and run again."
                 )
-        return trained
 
-    def _train_one(self, study: Study, seed_of: Callable[[Claim], int], steps: int | None) -> str | None:
-        """Claim, train and tell one individual. Returns the kind of its failure, or None."""
-        trial = _ask(study)
-        claim = claim_of(study._storage.get_trial(trial._trial_id))
+    def _take(self, study: Study, is_over: Callable[[], bool]) -> tuple[Trial, Claim] | Standing | None:
+        """A new trial and the slot that it claims; why there is none; or None where somebody else was faster.
+
+        A trial that an outage leaves here half begun carries this process's name, and the next attempt sweeps it up.
+        """
+        assert isinstance(study.sampler, SlotSampler)
+        if is_over():
+            return Standing.DONE
+        self._sweep(study)
+        place = study.sampler.next_slot(study)
+        if isinstance(place, Standing):
+            return place
+        try:
+            trial = _ask(study)
+            claim = claim_of(study._storage.get_trial(trial._trial_id))
+        except UpdateFinishedTrialError:
+            # An outage in the middle of the claim was long enough for others to give the slot away.
+            log.warning("a trial was given to another worker before its training began")
+            return None
         if claim is None:
-            # Another worker was faster; nothing was trained.
             _give_up(study, trial, "lost the race for a slot")
             return None
+        return trial, claim
+
+    def _sweep(self, study: Study) -> None:
+        # After an outage every heartbeat is old. Those who train need a while to be heard again.
+        sweep(study, silent=self.patience.calm(GRACE))
+
+    def _train_one(
+        self, study: Study, trial: Trial, claim: Claim, *, seed_of: Callable[[Claim], int], steps: int | None
+    ) -> str | None:
+        """Train and tell one individual. Returns the kind of its failure, or None."""
         try:
-            with heartbeat(study._storage, trial._trial_id):
+            with heartbeat(study._storage, trial._trial_id, on_error=self.patience.note):
                 started = time.monotonic()
                 evaluation = self.task.evaluate(
                     trial.params, seed=seed_of(claim), steps=steps, on_step=lambda _: self._check_stop()
                 )
                 seconds = time.monotonic() - started
         except (InterruptedRunError, KeyboardInterrupt):
-            _give_up(study, trial, "interrupted")
+            with _unless_away(trial.number):
+                _give_up(study, trial, "interrupted")
             raise
         except Exception as error:  # Whatever a training raises ends that trial only; failure_kind says what it was.
             kind = failure_kind(error)
             if kind == "error":
                 log.exception("trial %d failed", trial.number)
-            _tell_failure(study, trial, kind, error)
+            log.warning("trial %d: %s (%s)", trial.number, kind, error)
+            text = f"{kind}: {error}"[:500]
+            self.patience.through(lambda: _tell_failure(study, trial, kind, text))
             return kind
-        self._keep(trial, evaluation)
-        _tell(study, trial, evaluation, seconds)
+        self.patience.through(lambda: self._keep(trial, evaluation))
+        self.patience.through(lambda: _tell(study, trial, evaluation, seconds))
         return None
 
     def _keep(self, trial: Trial, evaluation: Evaluation) -> None:
         try:
-            self.keep(trial, evaluation)
-        except OSError as error:
-            # A full disk costs the picture, not the result.
-            log.warning("trial %d: its files are not stored (%s)", trial.number, error)
+            with _unless_swept(self.search.study, trial):
+                self.keep(trial, evaluation)
+        except Exception as error:  # Whatever a disk or an object store raises.
+            if is_outage(error):
+                raise
+            # It costs the picture, not the result.
+            log.warning("trial %d: its files are not stored (%s)", trial.number, reason(error))
 
     def _check_stop(self) -> None:
         if self.stop.is_set():
@@ -190,21 +238,35 @@ def failure_kind(error: BaseException) -> str:
     return "error"
 
 
-def sweep(study: Study) -> None:
-    """Give the individuals of dead workers out again: of this machine's at once, of others' when they fall silent."""
+def sweep(study: Study, *, silent: bool = True) -> None:
+    """Give the individuals of dead workers out again: of this machine's at once, of others' when they fall silent.
+
+    Also what this very process once began and lost: it is called when it trains nothing.
+
+    Args:
+        silent: Whether to look for those who fell silent.
+    """
+    mine = processes.identity()
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         process = trial.system_attrs.get(PROCESS)
-        if process is not None and is_gone(process):
-            with _unless_swept(trial.number):
+        if process is not None and (process == mine or is_gone(process)):
+            with suppress(UpdateFinishedTrialError):  # Somebody else has just done so.
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        fail_stale_trials(study)
+    if silent:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            fail_stale_trials(study)
 
 
 @contextmanager
-def heartbeat(storage: Any, trial_id: int) -> Iterator[None]:
-    """Tell the store every few seconds that the trial lives, also through a database that is away for a while."""
+def heartbeat(
+    storage: Any, trial_id: int, *, on_error: Callable[[BaseException], None] = lambda error: None
+) -> Iterator[None]:
+    """Tell the store every few seconds that the trial lives, also through a database that is away for a while.
+
+    Args:
+        on_error: Gets what a heartbeat raised; there will be another one.
+    """
     done = threading.Event()
 
     def beat() -> None:
@@ -212,7 +274,8 @@ def heartbeat(storage: Any, trial_id: int) -> Iterator[None]:
             try:
                 storage.record_heartbeat(trial_id)
             except Exception as error:  # Whatever the driver raises: the training itself must go on.
-                log.warning("no heartbeat: %s; trying again", type(error).__name__)
+                log.warning("no heartbeat (%s); trying again", reason(error))
+                on_error(error)
 
     thread = threading.Thread(target=beat, daemon=True)
     if isinstance(storage, RDBStorage) or hasattr(storage, "record_heartbeat"):
@@ -254,47 +317,74 @@ def _compare_versions(search: Search) -> None:
 
 
 def _ask(study: Study) -> Trial:
+    """`study.ask`, but of a trial that says from its first moment whose it is.
+
+    Nothing can come between the trial and the name on it, so whatever ends this process, or cuts it off from the
+    database, leaves no trial that nobody would ever sweep up.
+    """
     assert isinstance(study.sampler, SlotSampler)
-    with warnings.catch_warnings():
-        # "Heartbeat of storage is supposed to be used with Study.optimize": the worker has its own.
-        warnings.simplefilter("ignore")
-        trial = study.ask(dict(study.sampler.fallback_space()))
-    study._storage.set_trial_system_attr(trial._trial_id, PROCESS, processes.identity())
-    trial.set_user_attr("worker", processes.name())
+    waiting = study._pop_waiting_trial_id()
+    storage, mine = study._storage, processes.identity()
+    if waiting is None:
+        template = create_trial(
+            state=TrialState.RUNNING,
+            system_attrs={} if mine is None else {PROCESS: mine},
+            user_attrs={"worker": processes.name()},
+        )
+        trial = Trial(study, storage.create_new_trial(study._study_id, template_trial=template))
+    else:
+        storage.set_trial_system_attr(waiting, PROCESS, mine)
+        storage.set_trial_user_attr(waiting, "worker", processes.name())
+        trial = Trial(study, waiting)
+    for name, distribution in study.sampler.fallback_space().items():
+        trial._suggest(name, distribution)
     return trial
 
 
 def _tell(study: Study, trial: Trial, evaluation: Evaluation, seconds: float) -> None:
-    for name, value in evaluation.metrics.items():
-        trial.set_user_attr(name, value)
-    trial.set_user_attr("seconds", round(seconds, 2))
-    with _unless_swept(trial.number):
+    with _unless_swept(study, trial):
+        for name, value in evaluation.metrics.items():
+            trial.set_user_attr(name, value)
+        trial.set_user_attr("seconds", round(seconds, 2))
         study.tell(trial, evaluation.value, skip_if_finished=True)
 
 
-def _tell_failure(study: Study, trial: Trial, kind: str, error: BaseException) -> None:
-    log.warning("trial %d: %s (%s)", trial.number, kind, error)
-    with _unless_swept(trial.number):
-        trial.set_user_attr("failure", f"{kind}: {error}"[:500])
+def _tell_failure(study: Study, trial: Trial, kind: str, text: str) -> None:
+    with _unless_swept(study, trial):
+        trial.set_user_attr("failure", text)
         study._storage.set_trial_system_attr(trial._trial_id, FAILURE, kind)
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def _give_up(study: Study, trial: Trial, why: str) -> None:
     """End a trial without holding it against its individual."""
-    with _unless_swept(trial.number):
+    with _unless_swept(study, trial):
         trial.set_user_attr("failure", why)
         study._storage.set_trial_system_attr(trial._trial_id, FAILURE, "died")
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
 @contextmanager
-def _unless_swept(number: int) -> Iterator[None]:
+def _unless_swept(study: Study, trial: Trial) -> Iterator[None]:
     """A trial that was silent for too long belongs to another worker now; what this one found out is dropped."""
     try:
         yield
     except UpdateFinishedTrialError:
-        log.warning("trial %d was given to another worker meanwhile", number)
+        stored = study._storage.get_trial(trial._trial_id)
+        # A result, or a marked failure, is its own: stored by an earlier attempt that never learned so.
+        if stored.state != TrialState.COMPLETE and FAILURE not in stored.system_attrs:
+            log.warning("trial %d was given to another worker meanwhile; this result is dropped", trial.number)
+
+
+@contextmanager
+def _unless_away(number: int) -> Iterator[None]:
+    """Who is asked to stop does not wait for a database; others will find the trial silent."""
+    try:
+        yield
+    except Exception as error:  # Drivers have errors of their own.
+        if not is_outage(error):
+            raise
+        log.warning("trial %d stays marked as running until it has been silent for %d s", number, GRACE)
 
 
 def _anyone_training(study: Study) -> bool:
