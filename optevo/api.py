@@ -20,6 +20,7 @@ from optevo.search.progress import (
     snapshot,
     stop_reason,
 )
+from optevo.search.retrying import Patience, is_outage
 from optevo.search.spec import Spec, find_spec, parse_spec, read_spec
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
@@ -146,20 +147,30 @@ def run_study(
     try:
         with stopping(threading.Event()) as stop:
             while alive := team.alive():
-                if on_snapshot is not None:
-                    on_snapshot(snapshot(search, workers=count), alive)
+                if on_snapshot is not None and (seen := _look(search, count)) is not None:
+                    on_snapshot(seen, alive)
                 if stop.wait(0.5):
                     raise InterruptedRunError(f"study {name!r}: interrupted; the same command continues it.")
     finally:
         team.stop()
         team.wait()
     code = team.wait()
-    state = snapshot(search, workers=count)
-    if on_snapshot is not None:
-        on_snapshot(state, 0)
-    if code and state.phase != "done":
+    last = _look(search, count)
+    if on_snapshot is not None and last is not None:
+        on_snapshot(last, 0)
+    if code and (last is None or last.phase != "done"):
         raise OptevoError(f"study {name!r}: a worker failed with exit code {code} (above); mend it and run again.")
-    return state
+    return last or Patience(url=search.url, stop=threading.Event()).through(lambda: snapshot(search, workers=count))
+
+
+def _look(search: Search, workers: int) -> Snapshot | None:
+    """The state; None while the database is away, which the workers say and wait for."""
+    try:
+        return snapshot(search, workers=workers)
+    except Exception as error:  # Drivers have errors of their own.
+        if not is_outage(error):
+            raise
+        return None
 
 
 def work(name: str, *, storage: str | None = None, data: Path | None = None, attached: bool = False) -> int:
