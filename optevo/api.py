@@ -32,6 +32,7 @@ from optevo.tasks.splits import find_splits
 
 if TYPE_CHECKING:
     from optevo.models.export import ExportReport, Images
+    from optevo.search.collecting import Collector
 
 Say = Callable[[str], None]
 
@@ -70,7 +71,12 @@ class Best:
 
 
 def create_study(
-    name: str, spec: Spec | str | Path, *, storage: str | None = None, overrides: Sequence[str] = ()
+    name: str,
+    spec: Spec | str | Path,
+    *,
+    storage: str | None = None,
+    overrides: Sequence[str] = (),
+    artifacts: str | None = None,
 ) -> Search:
     """Create a study; nothing is trained yet.
 
@@ -79,15 +85,17 @@ def create_study(
         spec: A specification, a TOML file, or the name of one that comes with optevo.
         storage: Database URL; by default OPTEVO_STORAGE, else a SQLite file in `storage/`.
         overrides: Settings on top, such as `"sampler.population=8"`.
+        artifacts: Where pictures go: a folder or `s3://BUCKET/PREFIX`; by default OPTEVO_ARTIFACTS, else the folder
+            `artifacts` beside a SQLite file, else `storage/artifacts`. It is stored with the study.
 
     Raises:
-        UsageError: The specification, the images or the name will not do.
+        UsageError: The specification, the images, the name or the artifact store will not do.
     """
     if not isinstance(spec, Spec):
         spec = read_spec(find_spec(spec), overrides=overrides)
     from optevo.reports.dashboard import write_note
 
-    search = _create_study(name, spec, url=storage_url(storage))
+    search = _create_study(name, spec, url=storage_url(storage), artifacts=artifacts)
     commands = [f"optevo {command} {name}" for command in ("study run", "study best", "model finetune")]
     write_note(search.study, spec=json.dumps(search.record.spec, indent=1), commands=commands)
     return search
@@ -98,6 +106,7 @@ def dashboard(
     host: str = "127.0.0.1",
     port: int = 8080,
     storage: str | None = None,
+    artifacts: str | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve optuna-dashboard on the store and its artifacts until Ctrl-C.
@@ -105,14 +114,16 @@ def dashboard(
     Args:
         host: The dashboard has no passwords, so by default it answers this machine alone.
         port: 0 takes a free one.
+        artifacts: One artifact store for all studies, instead of those that they were created with.
         on_ready: Gets the URL.
     """
     from optevo.reports.dashboard import serve
-    from optevo.search.artifacts import artifacts_folder, open_artifacts
+    from optevo.search.served import ServedArtifacts
     from optevo.search.store import open_store
 
     url = storage_url(storage)
-    serve(open_store(url), open_artifacts(artifacts_folder(url)), host=host, port=port, on_ready=on_ready)
+    store = open_store(url)
+    serve(store, ServedArtifacts(store, url=url, given=artifacts), host=host, port=port, on_ready=on_ready)
 
 
 def run_study(
@@ -121,6 +132,7 @@ def run_study(
     storage: str | None = None,
     workers: int | None = None,
     data: Path | None = None,
+    artifacts: str | None = None,
     on_snapshot: Callable[[Snapshot, int], None] | None = None,
     on_line: Say = print,
 ) -> Snapshot:
@@ -129,6 +141,7 @@ def run_study(
     Args:
         workers: Processes; by default one a GPU, or as many as the cores allow.
         data: The images' folder, where it is not the specification's.
+        artifacts: Where the study's artifact store is from here, if not where it was created to be.
         on_snapshot: Called about once a second with the state and the number of living workers.
         on_line: Gets what the workers say.
 
@@ -142,7 +155,9 @@ def run_study(
     search.splits(root=data)
     devices = _gpus(search)
     count = workers or len(devices) or max(1, (os.cpu_count() or 1) // search.record.threads)
-    team = LocalWorkers(name=name, url=search.url, count=count, devices=devices, root=data, on_line=on_line)
+    team = LocalWorkers(
+        name=name, url=search.url, count=count, devices=devices, root=data, artifacts=artifacts, on_line=on_line
+    )
     team.start()
     try:
         with stopping(threading.Event()) as stop:
@@ -173,22 +188,36 @@ def _look(search: Search, workers: int) -> Snapshot | None:
         return None
 
 
-def work(name: str, *, storage: str | None = None, data: Path | None = None, attached: bool = False) -> int:
+def work(
+    name: str,
+    *,
+    storage: str | None = None,
+    data: Path | None = None,
+    artifacts: str | None = None,
+    attached: bool = False,
+) -> int:
     """Be one worker of a study in this process. Returns the number of individuals trained.
 
     Args:
+        artifacts: Where the study's artifact store is from here, if not where it was created to be.
         attached: Stop when standard input closes, that is when whoever started this worker is gone.
     """
+    from optevo.search.artifacts import Artifacts, artifacts_url
+    from optevo.search.collecting import Collector
     from optevo.search.worker import open_worker
 
     search = open_search(name, url=storage_url(storage))
+    place = search.record.artifacts
     stop = threading.Event()
     if attached:
         _stop_with_stdin(stop)
     with stopping(stop):
         worker = open_worker(search, root=data, stop=stop)
-        worker.keep = _sampler_of_pictures(search, worker.task)
-        return worker.run()
+        collector = Collector(search, Artifacts(artifacts_url(search.url, given=artifacts, recorded=place)))
+        worker.keep = _keeper_of_pictures(collector, worker.task)
+        trained = worker.run()
+        worker.patience.through(collector.after_individual)
+        return trained
 
 
 def best(name: str, *, storage: str | None = None, trial: int | None = None) -> Best:
@@ -450,20 +479,30 @@ def named_architecture(name: str, spec: Spec) -> UNetArchitecture:
     return found
 
 
-def _sampler_of_pictures(search: Search, task: Any) -> Callable[[Any, Any], None]:
-    """What stores a trial's sample picture: input, output and target of the first few validation pairs."""
+def _keeper_of_pictures(collector: "Collector", task: Any) -> Callable[[Any, Any], None]:
+    """What stores a trial's sample picture: input, output and target of the first few validation pairs. What is no
+    longer needed is removed before."""
+    import logging
     import tempfile
 
     from optevo.models.train import rows_of
     from optevo.reports.pictures import save_picture
-    from optevo.search.artifacts import artifacts_folder, attach, open_artifacts
-
-    store = open_artifacts(artifacts_folder(search.url))
+    from optevo.search.artifacts import ArtifactError
+    from optevo.search.worker import heartbeat
 
     def keep(trial: Any, evaluation: Any) -> None:
+        collector.after_individual()
         rows = rows_of({"output": evaluation.model.generator}, task.val, count=4)
-        with tempfile.TemporaryDirectory() as folder:
-            attach(store, trial, save_picture(rows, Path(folder) / "samples.png"))
+        # An artifact store that is away is waited for; the trial must not look dead meanwhile.
+        with tempfile.TemporaryDirectory() as folder, heartbeat(trial.storage, trial._trial_id):
+            picture = save_picture(rows, Path(folder) / "samples.png")
+            try:
+                collector.artifacts.attach(trial, picture)
+            except ArtifactError as error:
+                logging.getLogger("optevo.worker").warning(
+                    "trial %d: %s; its value is kept, its picture is not", trial.number, error
+                )
+                trial.set_user_attr("artifacts_missing", str(error)[:500])
 
     return keep
 

@@ -23,5 +23,12 @@ Storage = Annotated[
 Data = Annotated[
     Path | None, typer.Option(help="The images' folder, where it is not the specification's.", show_default=False)
 ]
+Artifacts = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the artifact store is from here, if not where the study was created to have it.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Name = Annotated[str, typer.Argument(help="The study's name.", show_default=False)]

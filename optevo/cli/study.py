@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from optevo.cli.options import AsJson, Data, Name, Storage
+from optevo.cli.options import Artifacts, AsJson, Data, Name, Storage
 
 app = typer.Typer(name="study", help="Create and run searches, and see what they found.", no_args_is_help=True)
 
@@ -17,11 +17,24 @@ Set = Annotated[
 
 
 @app.command()
-def create(name: Name, spec: Spec, set_: Set = None, storage: Storage = None) -> None:
+def create(
+    name: Name,
+    spec: Spec,
+    set_: Set = None,
+    storage: Storage = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            help="Where pictures go: a folder or s3://BUCKET/PREFIX; by default OPTEVO_ARTIFACTS, else a folder "
+            "beside the SQLite file.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Check the specification and the images, and store the study. Nothing is trained yet."""
     from optevo import api
 
-    search = api.create_study(name, spec, storage=storage, overrides=set_ or [])
+    search = api.create_study(name, spec, storage=storage, overrides=set_ or [], artifacts=artifacts)
     record = search.record
     typer.echo(
         f"created study {name}: {search.spec.sampler.generations} generations of {search.spec.sampler.population}, "
@@ -35,6 +48,7 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default what the machine allows.")] = None,
     storage: Storage = None,
     data: Data = None,
+    artifacts: Artifacts = None,
 ) -> None:
     """Continue a study until nothing is left to do."""
     from optevo import api
@@ -42,7 +56,13 @@ def run(
 
     with watching(name) as view:
         state = api.run_study(
-            name, storage=storage, workers=workers, data=data, on_snapshot=view.show, on_line=view.line
+            name,
+            storage=storage,
+            workers=workers,
+            data=data,
+            artifacts=artifacts,
+            on_snapshot=view.show,
+            on_line=view.line,
         )
     if state.phase == "done" and view.shown == 0:
         typer.echo(f"study {name}: nothing is left to do.")

@@ -23,14 +23,16 @@ class LocalWorkers:
         count: Number of processes.
         devices: CUDA devices, handed out in turn; empty on a CPU.
         root: The images' folder, where it is not the specification's.
+        artifacts: Their store, where it is not the study's.
         on_line: Gets every line that a worker says.
     """
 
     name: str
-    url: str
+    url: str = field(repr=False)
     count: int
     devices: tuple[int, ...] = ()
     root: Path | None = None
+    artifacts: str | None = None
     on_line: Callable[[str], None] = print
     _processes: list[subprocess.Popen[str]] = field(default_factory=list)
     _readers: list[threading.Thread] = field(default_factory=list)
@@ -69,6 +71,8 @@ class LocalWorkers:
         command = [sys.executable, "-m", "optevo", "worker", self.name, "--attached"]
         if self.root is not None:
             command += ["--data", str(self.root)]
+        if self.artifacts is not None:
+            command += ["--artifacts", self.artifacts]
         process = subprocess.Popen(
             command,
             env={**os.environ, **self._environment(place)},

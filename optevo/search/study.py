@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ class Record:
     device: str
     loss_unit: float
     versions: dict[str, str]
+    artifacts: str | None = None  # None: the default folder of whoever asks, see search/artifacts.py
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Search:
     """An open study: the specification, the record, and the two Optuna studies (search and final) in one store."""
 
     name: str
-    url: str
+    url: str = field(repr=False)  # It may hold a password.
     storage: RDBStorage
     spec: Spec
     record: Record
@@ -136,14 +137,24 @@ def make_sampler(spec: Spec, *, loss_unit: float) -> RouletteGASampler:
     )
 
 
-def create_study(name: str, spec: Spec, *, url: str) -> Search:
+def create_study(name: str, spec: Spec, *, url: str, artifacts: str | None = None) -> Search:
     """Check the images and the budgets, settle what `"auto"` means, and store it all.
 
+    Args:
+        artifacts: Where the trials' files go, by default OPTEVO_ARTIFACTS; it is stored with the study.
+
     Raises:
-        UsageError: The name is taken, the images have problems, or nothing fits the budgets.
+        UsageError: The name is taken, the images have problems, nothing fits the budgets, or no artifact can be stored.
     """
     if not name or "/" in name:
         raise UsageError(f"study name {name!r}: must not be empty or contain '/'.")
+    # Not above: boto3, where it is installed, takes a while to load.
+    from optevo.search.artifact_stores import check
+    from optevo.search.artifacts import url_to_record
+
+    place = url_to_record(given=artifacts)
+    if place is not None:
+        check(place)
     storage = open_store(url)
     if name in optuna.get_all_study_names(storage):
         raise UsageError(
@@ -153,7 +164,7 @@ def create_study(name: str, spec: Spec, *, url: str) -> Search:
     _check_budgets(spec)
     splits = find_splits(spec, seed=spec.seed)
     check_images(Path(spec.data.root))
-    record = _settle(spec, splits)
+    record = replace(_settle(spec, splits), artifacts=place)
     try:
         study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
     except optuna.exceptions.DuplicatedStudyError:
@@ -189,13 +200,19 @@ def open_search(name: str, *, url: str) -> Search:
 
 
 def delete_study(name: str, *, url: str) -> None:
-    """Remove a study and its final from the store."""
+    """Remove a study and its final from the store, with their artifacts."""
+    from optevo.search.artifact_rows import remove_all
+    from optevo.search.artifacts import Artifacts, artifacts_url
+
     storage = open_store(url)
     names = optuna.get_all_study_names(storage)
     if name not in names:
         raise UsageError(f"study {name!r}: there is none in {masked(url)}; nothing was deleted.")
     for each in (name + FINAL, name):
         if each in names:
+            recorded = dict(optuna.load_study(study_name=name, storage=storage).user_attrs.get(RECORD) or {})
+            place = artifacts_url(url, recorded=recorded.get("artifacts"))
+            remove_all(optuna.load_study(study_name=each, storage=storage), Artifacts(place))
             optuna.delete_study(study_name=each, storage=storage)
 
 
