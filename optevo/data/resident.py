@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from optevo.data.images import DEFAULT_MAX_PIXELS, open_pair, to_array, to_channels
+from optevo.data.images import DEFAULT_MAX_PIXELS, open_image, open_pair, to_array, to_channels
 from optevo.data.pairs import PairFile
 from optevo.data.placement import (
     DEVICE_FRACTION,
@@ -33,6 +34,78 @@ from optevo.errors import UsageError
 __all__ = ["Plan", "ResidentPairs", "batch_plan", "load_pairs", "load_size"]
 
 _log = logging.getLogger("optevo.data")
+
+
+@dataclass(frozen=True)
+class ResidentImages:
+    """Decoded images of one kind, ready to be batched.
+
+    Attributes:
+        images: uint8 (N, H, W, channels); H and W are the stored size, larger than `size` with jitter.
+        names: their names, in order.
+        size: (height, width) of what `batch` gives.
+        device: where `batch` gives it.
+        placement: where the tensor lies: "device", "host" (memory, moved a batch at a time) or "disk" (memory-mapped).
+    """
+
+    images: Tensor
+    names: list[str]
+    size: tuple[int, int]
+    device: torch.device
+    placement: Placement
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def jitter_range(self) -> tuple[int, int]:
+        """The largest top and left crop offset, inclusive; (0, 0) where stored at `size`."""
+        return self.images.shape[1] - self.size[0], self.images.shape[2] - self.size[1]
+
+    @property
+    def index_device(self) -> torch.device:
+        """Where a `Plan` belongs, so that no batch moves it: the device of the stored tensors."""
+        return self.images.device
+
+    def batch(self, index: Tensor, *, crop: Tensor | None = None, flip: Tensor | None = None) -> Tensor:
+        """The chosen images: float32 (B, channels, *size) in [-1, 1], channels_last in memory, on `device`.
+
+        One gather for all samples, and on CUDA no synchronisation when the arguments lie on `index_device`.
+
+        Args:
+            index: int64 (B,), which images, 0..N-1.
+            crop: integer (B, 2), top and left offset, 0..`jitter_range`; None takes the centre.
+            flip: bool (B,), which images to mirror left to right; None mirrors none.
+
+        Raises:
+            ValueError: an index or offset is out of range (seen on the CPU only; a check on CUDA would synchronise).
+        """
+        where = self.index_device
+        index = index.to(where)
+        crop = self._centre(len(index)) if crop is None else crop.to(where)
+        if where.type == "cpu":
+            self._check(index, crop)
+        pixels = gather(
+            self.images, index=index, crop=crop, flip=None if flip is None else flip.to(where), size=self.size
+        )
+        if pixels.device != self.device:
+            # Only from pinned memory does the copy run beside the computation.
+            pixels = pixels.pin_memory() if self.device.type == "cuda" else pixels
+            pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
+        # 127.5 and not a factor 2/255, so that 0 and 255 become exactly -1 and 1.
+        return pixels.to(torch.float32).div_(127.5).sub_(1.0).permute(0, 3, 1, 2)
+
+    def _centre(self, count: int) -> Tensor:
+        top, left = (room // 2 for room in self.jitter_range)
+        # Filled on the device: building it from a list would copy from the host, and wait.
+        where = self.index_device
+        return torch.stack((torch.full((count,), top, device=where), torch.full((count,), left, device=where)), dim=1)
+
+    def _check(self, index: Tensor, crop: Tensor) -> None:
+        if len(index) == 0 or index.amin() < 0 or index.amax() >= len(self):
+            raise ValueError(f"index must name at least one image, each in 0..{len(self) - 1}, got {index.tolist()}")
+        if crop.amin() < 0 or bool((crop.amax(0) > torch.tensor(self.jitter_range)).any()):
+            raise ValueError(f"crop offsets must lie in 0..{self.jitter_range}, got {crop.tolist()}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +134,7 @@ class ResidentPairs:
     @property
     def jitter_range(self) -> tuple[int, int]:
         """The largest top and left crop offset, inclusive; (0, 0) where stored at `size`."""
-        return self.inputs.shape[1] - self.size[0], self.inputs.shape[2] - self.size[1]
+        return self._half(self.inputs).jitter_range
 
     @property
     def index_device(self) -> torch.device:
@@ -69,49 +142,13 @@ class ResidentPairs:
         return self.inputs.device
 
     def batch(self, index: Tensor, *, crop: Tensor | None = None, flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of the chosen pairs; both images of a pair get the same crop and flip.
+        """Inputs and targets of the chosen pairs, as `ResidentImages.batch` gives them; both images of a pair get the
+        same crop and flip."""
+        inputs, targets = (self._half(stored) for stored in (self.inputs, self.targets))
+        return inputs.batch(index, crop=crop, flip=flip), targets.batch(index, crop=crop, flip=flip)
 
-        One gather for all samples, and on CUDA no synchronisation when the arguments lie on `index_device`.
-
-        Args:
-            index: int64 (B,), which pairs, 0..N-1.
-            crop: integer (B, 2), top and left offset, 0..`jitter_range`; None takes the centre.
-            flip: bool (B,), which pairs to mirror left to right; None mirrors none.
-
-        Returns:
-            Two float32 tensors (B, channels, *size) in [-1, 1], channels_last in memory, on `device`.
-
-        Raises:
-            ValueError: an index or offset is out of range (seen on the CPU only; a check on CUDA would synchronise).
-        """
-        where = self.index_device
-        index = index.to(where)
-        crop = self._centre(len(index)) if crop is None else crop.to(where)
-        flip = None if flip is None else flip.to(where)
-        if where.type == "cpu":
-            self._check(index, crop)
-        return self._take(self.inputs, index, crop, flip), self._take(self.targets, index, crop, flip)
-
-    def _centre(self, count: int) -> Tensor:
-        top, left = (room // 2 for room in self.jitter_range)
-        # Filled on the device: building it from a list would copy from the host, and wait.
-        where = self.index_device
-        return torch.stack((torch.full((count,), top, device=where), torch.full((count,), left, device=where)), dim=1)
-
-    def _check(self, index: Tensor, crop: Tensor) -> None:
-        if len(index) == 0 or index.amin() < 0 or index.amax() >= len(self):
-            raise ValueError(f"index must name at least one pair, each in 0..{len(self) - 1}, got {index.tolist()}")
-        if crop.amin() < 0 or bool((crop.amax(0) > torch.tensor(self.jitter_range)).any()):
-            raise ValueError(f"crop offsets must lie in 0..{self.jitter_range}, got {crop.tolist()}")
-
-    def _take(self, stored: Tensor, index: Tensor, crop: Tensor, flip: Tensor | None) -> Tensor:
-        pixels = gather(stored, index=index, crop=crop, flip=flip, size=self.size)
-        if pixels.device != self.device:
-            # Only from pinned memory does the copy run beside the computation.
-            pixels = pixels.pin_memory() if self.device.type == "cuda" else pixels
-            pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
-        # 127.5 and not a factor 2/255, so that 0 and 255 become exactly -1 and 1.
-        return pixels.to(torch.float32).div_(127.5).sub_(1.0).permute(0, 3, 1, 2)
+    def _half(self, stored: Tensor) -> ResidentImages:
+        return ResidentImages(stored, self.names, self.size, self.device, self.placement)
 
 
 def gather(stored: Tensor, *, index: Tensor, crop: Tensor, flip: Tensor | None, size: tuple[int, int]) -> Tensor:
@@ -183,6 +220,41 @@ def load_pairs(
         inputs[row].copy_(torch.from_numpy(source))
         targets[row].copy_(torch.from_numpy(target))
     return ResidentPairs(inputs, targets, [pair.name for pair in pairs], size, device, placement)
+
+
+def load_images(
+    paths: Sequence[Path],
+    *,
+    size: tuple[int, int],
+    channels: int,
+    device: torch.device,
+    jitter: bool,
+    threads: int | None = None,
+    budget_bytes: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> ResidentImages:
+    """Decode every image of one kind once, as `load_pairs` does pairs.
+
+    Raises:
+        UsageError: there are no images, an argument is out of range, or a file cannot be used.
+        OptevoError: neither memory nor disk has room.
+    """
+    if not paths:
+        raise UsageError("there are no images to load; check the folder's splits")
+    if len(size) != 2 or min(size) < 1:
+        raise UsageError(f"size = {size}: must be (height, width), at least 1 each")
+    height, width = load_size(size) if jitter else size
+    shape = (len(paths), height, width, channels)
+    placement = _place(int(np.prod(shape)), device=device, budget_bytes=budget_bytes)
+    images = _allocate(shape, placement=placement, device=device)
+
+    def decode(path: Path) -> NDArray[np.uint8]:
+        return _resized(open_image(path, max_pixels=max_pixels), size=(height, width), channels=channels)
+
+    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+        for row, pixels in enumerate(pool.map(decode, paths)):
+            images[row].copy_(torch.from_numpy(pixels))
+    return ResidentImages(images, [path.name for path in paths], size, device, placement)
 
 
 def _check_arguments(

@@ -19,8 +19,8 @@ def evolve(study: Study, objective: Objective, *, trials: int | None = None, **o
     """Train whatever is free until every generation is complete, in any number of processes at once.
 
     `Study.optimize` never waits: beside other workers it draws spares at the end of a generation. This waits for the
-    next generation instead. Give an `RDBStorage` a `heartbeat_interval`, or a killed worker's slot is waited for without
-    end.
+    next generation instead. Give an `RDBStorage` a `heartbeat_interval`, or the slot of a killed worker is waited for
+    without end.
 
     Args:
         study: With one of optevo's samplers.
