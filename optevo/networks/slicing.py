@@ -1,0 +1,236 @@
+"""Taking filters out of a trained network (1907.10804): which live or die together, and the smaller network left.
+
+Which channels belong together comes from torch-pruning's dependency graph of the network itself: a residual sum ties
+all layers that write into it, a concatenation shifts what its readers see. A masked network has the dead filters'
+weights, biases and norm parameters set to zero; a sliced one has them taken out, and computes the same, faster.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optevo.errors import UsageError
+
+Mask = NDArray[np.bool_]
+
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+# How far a sliced network may be from the masked one, over the largest output.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class FilterGroup:
+    """Filters that live or die together.
+
+    Attributes:
+        name: Of the layer that writes these channels first.
+        size: Number of channels, one bit of a mask each.
+        writers: Names of all layers whose output channels they are.
+        readers: Names of the layers whose input channels they are.
+    """
+
+    name: str
+    size: int
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+def filter_groups(module: nn.Module, example: Tensor) -> list[FilterGroup]:
+    """The groups of filters that can be taken out of a network, in the order of its layers.
+
+    Channels of the output are in no group.
+
+    Args:
+        module: Any network of convolutions, linear layers and norms.
+        example: An input, shape (1, C, H, W).
+
+    Raises:
+        UsageError: The network cannot be traced.
+    """
+    module = copy.deepcopy(module).cpu().eval()
+    names = {layer: name for name, layer in module.named_modules()}
+    graph = _graph(module, example)
+    found = []
+    for group in graph.get_all_groups(root_module_types=list(CONVOLUTIONS), ignored_layers=_last(module, graph)):
+        writers, readers = _ends(group, names)
+        found.append(
+            FilterGroup(name=min(writers, key=_order(names)), size=len(group[0].idxs), writers=writers, readers=readers)
+        )
+    return sorted(found, key=lambda group: _order(names)(group.name))
+
+
+def tied(groups: Sequence[FilterGroup]) -> dict[str, tuple[FilterGroup, ...]]:
+    """Groups that share one chromosome, by the name of the first: a residual trunk with its blocks' inner filters.
+
+    A group is inner to a trunk of the same size when the layers that write it read the trunk, and those that read it
+    write the trunk. On CycleGAN's generator this gives the five chromosomes of 1907.10804, 640 bits instead of 2,944.
+    """
+    chromosomes: dict[str, tuple[FilterGroup, ...]] = {}
+    for group in groups:
+        trunk = next((other for other in groups if other is not group and _is_inner(group, other)), None)
+        owner = group if trunk is None else trunk
+        chromosomes[owner.name] = (*chromosomes.get(owner.name, ()), group)
+    return chromosomes
+
+
+def mask_filters(module: nn.Module, masks: Mapping[str, Mask], *, groups: Iterable[FilterGroup]) -> nn.Module:
+    """A copy in which dead filters give zeros.
+
+    Args:
+        module: The network.
+        masks: By group name, Boolean of the group's size; False is dead. Groups without a mask keep everything.
+        groups: Of :func:`filter_groups`.
+
+    Raises:
+        UsageError: A mask of another size, or without a survivor.
+    """
+    masked = copy.deepcopy(module)
+    layers = dict(masked.named_modules())
+    with torch.no_grad():
+        for group in groups:
+            dead = _dead(group, masks)
+            for name in group.writers:
+                _silence(layers[name], dead)
+    return masked
+
+
+def slice_filters(module: nn.Module, masks: Mapping[str, Mask], example: Tensor) -> nn.Module:
+    """A smaller copy, the dead filters really taken out.
+
+    Args:
+        module: The network.
+        masks: As for :func:`mask_filters`.
+        example: An input, shape (1, C, H, W).
+
+    Raises:
+        UsageError: The network cannot be traced, a mask of another size, or one without a survivor.
+    """
+    sliced = copy.deepcopy(module).cpu()
+    training, learning = sliced.training, {name: p.requires_grad for name, p in sliced.named_parameters()}
+    groups = filter_groups(sliced, example)
+    graph = _graph(sliced.eval(), example)
+    layers = dict(sliced.named_modules())
+    for group in groups:
+        dead = _dead(group, masks).nonzero()[0].tolist()
+        if dead:
+            layer = layers[group.name]
+            pruner = graph.get_pruner_of_module(layer)
+            graph.get_pruning_group(layer, pruner.prune_out_channels, idxs=dead).prune()
+    for name, parameter in sliced.named_parameters():
+        parameter.requires_grad_(learning[name])
+    return sliced.train(training)
+
+
+def check_slicing(module: nn.Module, example: Tensor, *, tries: int = 3, seed: int = 0) -> None:
+    """Compare sliced with masked copies for a few random masks.
+
+    Raises:
+        UsageError: They disagree, so this network cannot be compressed by masks; it is named.
+    """
+    groups, rng = filter_groups(module, example), np.random.default_rng(seed)
+    for _ in range(tries):
+        masks = {group.name: _random(group, rng) for group in groups}
+        with torch.no_grad():
+            expected = mask_filters(module, masks, groups=groups).cpu().eval()(example)
+            try:
+                found = slice_filters(module, masks, example).eval()(example)
+            except (RuntimeError, ValueError) as error:
+                raise UsageError(
+                    f"{type(module).__name__}: does not run any more with filters taken out ({error})."
+                ) from None
+        difference = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+        if not difference <= TOLERANCE:
+            raise UsageError(
+                f"{type(module).__name__}: taking filters out changes more than setting them to zero (by "
+                f"{difference:.1e} of the largest output), so it has a layer that mixes channels, such as a group norm "
+                "or a pixel shuffle; give another network."
+            )
+
+
+def _graph(module: nn.Module, example: Tensor) -> Any:
+    import torch_pruning
+
+    if not any(isinstance(layer, CONVOLUTIONS) for layer in module.modules()):
+        raise UsageError(f"{type(module).__name__}: has no convolution that filters could be taken out of.")
+    try:
+        # The graph is read off autograd's, so every parameter must want a gradient.
+        module.requires_grad_(True)
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")  # It warns of every parameter that is no layer's; check_slicing judges.
+            return torch_pruning.DependencyGraph().build_dependency(module, example_inputs=example.cpu(), verbose=False)
+    except Exception as error:  # Whatever a stranger's network may raise while it is run and traced.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{type(module).__name__}: cannot be traced ({reason}).") from error
+
+
+def _last(module: nn.Module, graph: Any) -> list[nn.Module]:
+    """Layers whose channels nobody reads: they are the output's."""
+    last: list[nn.Module] = []
+    for layer in module.modules():
+        if isinstance(layer, CONVOLUTIONS):
+            pruner = graph.get_pruner_of_module(layer)
+            group = graph.get_pruning_group(layer, pruner.prune_out_channels, idxs=[0])
+            if not any(_reads(dependency) for dependency, _ in group):
+                last.append(layer)
+    return last
+
+
+def _reads(dependency: Any) -> bool:
+    return dependency.handler.__name__.endswith("in_channels") and isinstance(dependency.target.module, CONVOLUTIONS)
+
+
+def _ends(group: Any, names: Mapping[nn.Module, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the layers that write a group's channels (norms too) and of those that read them."""
+    writers: list[str] = []
+    readers: list[str] = []
+    for dependency, _ in group:
+        name = names.get(dependency.target.module)
+        if name is None:
+            continue
+        (readers if _reads(dependency) else writers).append(name)
+    return tuple(dict.fromkeys(writers)), tuple(dict.fromkeys(readers))
+
+
+def _order(names: Mapping[nn.Module, str]) -> Any:
+    places = {name: place for place, name in enumerate(names.values())}
+    return places.__getitem__
+
+
+def _is_inner(group: FilterGroup, trunk: FilterGroup) -> bool:
+    if group.size != trunk.size or set(group.writers) & set(trunk.writers):
+        return False
+    return group.name in trunk.readers and set(group.readers) <= set(trunk.writers)
+
+
+def _dead(group: FilterGroup, masks: Mapping[str, Mask]) -> Mask:
+    mask = np.asarray(masks.get(group.name, np.ones(group.size, dtype=bool)), dtype=bool)
+    if mask.shape != (group.size,):
+        raise UsageError(f"mask {group.name}: has {mask.size} bits, but the group has {group.size} filters.")
+    if not mask.any():
+        raise UsageError(f"mask {group.name}: no filter is left; keep at least one.")
+    return ~mask
+
+
+def _silence(layer: nn.Module, dead: Mask) -> None:
+    """Set the parameters of output channels to zero, in place."""
+    channels = torch.from_numpy(dead)
+    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+    if isinstance(weight, Tensor):
+        # A transposed convolution's output channels are the second dimension.
+        (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight)[channels] = 0
+    if isinstance(bias, Tensor):
+        bias[channels] = 0
+
+
+def _random(group: FilterGroup, rng: np.random.Generator) -> Mask:
+    mask = rng.random(group.size) < 0.5
+    mask[rng.integers(group.size)] = True
+    return mask
