@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL, make_url
@@ -34,16 +35,22 @@ CONNECTION = {
 
 
 def storage_url(given: str | None = None) -> str:
-    """The store's URL: the one given, else OPTEVO_STORAGE, else the SQLite file `storage/optevo.db`."""
+    """The store's URL: the one given, else OPTEVO_STORAGE, else the SQLite file `storage/optevo.db`.
+
+    A password need not be in it: PostgreSQL's own client takes it from the file that PGPASSFILE names, or `~/.pgpass`.
+    Then it is in no list of processes and in no environment.
+    """
     return given or os.environ.get("OPTEVO_STORAGE") or DEFAULT_URL
 
 
 def masked(url: str) -> str:
-    """The URL without its password, for logs and messages."""
+    """The URL without its passwords, for logs and messages."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+        parsed = _read(url)
+    except (ArgumentError, ValueError):
         return "<not a database URL>"
+    hidden = {key: "***" if "password" in key else value for key, value in parsed.query.items()}
+    return parsed.set(query=hidden).render_as_string(hide_password=True)
 
 
 def open_store(url: str) -> RDBStorage:
@@ -65,11 +72,11 @@ def open_store(url: str) -> RDBStorage:
             storage = RDBStorage(
                 url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, engine_kwargs=_engine_options(parsed)
             )
-    except (SQLAlchemyError, ImportError) as error:
-        raise UsageError(
-            f"--storage {masked(url)}: the database does not answer ({reason(error)}); "
-            "start it, or correct the URL (or OPTEVO_STORAGE)."
-        ) from error
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        cure = "start it, or correct the URL (or OPTEVO_STORAGE)"
+        if "no password supplied" in str(error):
+            cure = "name a password file of mode 600 with PGPASSFILE, whose line HOST:PORT:DATABASE:USER:PASSWORD fits"
+        raise UsageError(f"--storage {masked(url)}: the database does not answer ({reason(error)}); {cure}.") from error
     except RuntimeError as error:  # Optuna's, for a schema that is not its own.
         raise UsageError(
             f"--storage {masked(url)}: its tables are of another version of Optuna than this one's "
@@ -89,13 +96,23 @@ def reason(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def _read(url: str) -> URL:
+    """What the URL says. Raises ArgumentError or ValueError, whose texts may quote parts of a password."""
+    parsed = make_url(url)
+    if "@" in (parsed.host or ""):
+        # Of postgresql://me:p@ss@host/d SQLAlchemy takes the host to be ss@host, and so would every message.
+        raise ArgumentError("an @ in the host")
+    return parsed
+
+
 def _parse(url: str) -> URL:
     try:
-        parsed = make_url(url)
+        parsed = _read(url)
         parsed.get_dialect()
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise UsageError(
-            "--storage: not a database URL; write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE."
+            "--storage: not a database URL; write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE (in a "
+            "password @ is %40 and / is %2F; better, leave it to a password file, see PGPASSFILE)."
         ) from None
     except (NoSuchModuleError, ImportError) as error:
         raise UsageError(
