@@ -69,10 +69,11 @@ class S3Server:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """A running server with one empty bucket."""
+def s3_server(*, port: int = 0) -> Iterator[S3Server]:
+    """A running server with one empty bucket, on a free port where none is named."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A named port may have been used just now.
+        free.bind(("127.0.0.1", port))
         server = S3Server(free.getsockname()[1])
     server.start()
     try:

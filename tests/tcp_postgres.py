@@ -83,11 +83,12 @@ def _as_server(command: list[str]) -> None:
 
 
 @contextmanager
-def tcp_postgres(*, role: bool = True) -> Iterator[TcpServer]:
+def tcp_postgres(*, role: bool = True, port: int = 0) -> Iterator[TcpServer]:
     """Start a server in a folder of its own, with the database and role of storage/role.sql.
 
     Args:
         role: False leaves the server empty.
+        port: 0 takes a free one.
     """
     binaries = find_binaries()
     assert binaries is not None
@@ -103,7 +104,8 @@ def tcp_postgres(*, role: bool = True) -> Iterator[TcpServer]:
             nobody = pwd.getpwnam("nobody")
             for path in (data, secret):
                 os.chown(path, nobody.pw_uid, nobody.pw_gid)
-        free.bind(("127.0.0.1", 0))
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A named port may have been used just now.
+        free.bind(("127.0.0.1", port))
         server = TcpServer(free.getsockname()[1], binaries, folder)
         free.close()
         superuser = ["-U", "postgres", f"--pwfile={secret}", "--auth=scram-sha-256"]

@@ -18,7 +18,11 @@ def let_threads_sleep() -> None:
 
 Storage = Annotated[
     str | None,
-    typer.Option(help="Database URL; by default OPTEVO_STORAGE, else sqlite:///storage/optevo.db.", show_default=False),
+    typer.Option(
+        help="Database URL; by default OPTEVO_STORAGE, else sqlite:///storage/optevo.db. Leave a password to ~/.pgpass "
+        "or PGPASSFILE.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
     Path | None, typer.Option(help="The images' folder, where it is not the specification's.", show_default=False)

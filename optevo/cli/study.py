@@ -150,12 +150,15 @@ def delete(
     name: Name,
     storage: Storage = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    keep_artifacts: Annotated[
+        bool, typer.Option("--keep-artifacts", help="Leave its pictures, which a copy of it may name too.")
+    ] = False,
 ) -> None:
-    """Remove a study from the store, with all its trials."""
+    """Remove a study from the store, with all its trials and pictures."""
     from optevo.search.store import storage_url
     from optevo.search.study import delete_study
 
     if not yes and not typer.confirm(f"Delete study {name} and all its trials?"):
         raise typer.Exit(1)
-    delete_study(name, url=storage_url(storage))
+    delete_study(name, url=storage_url(storage), keep_artifacts=keep_artifacts)
     typer.echo(f"deleted study {name}.")

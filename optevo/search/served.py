@@ -10,8 +10,9 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
 from PIL import Image, ImageDraw, ImageFont
 
+from optevo.errors import OptevoError
 from optevo.search.artifact_rows import find_stored
-from optevo.search.artifacts import ArtifactError, Artifacts, artifacts_url
+from optevo.search.artifacts import Artifacts, artifacts_url
 from optevo.search.study import FINAL, RECORD
 
 log = logging.getLogger("optevo.artifacts")
@@ -45,7 +46,7 @@ class ServedArtifacts:
         study, stored = found
         try:
             return io.BytesIO(self._of(study).read(stored))
-        except ArtifactError as error:
+        except OptevoError as error:
             log.warning("%s", error)
             if not stored.mimetype.startswith("image/"):
                 raise

@@ -199,8 +199,12 @@ def open_search(name: str, *, url: str) -> Search:
     return Search(name=name, url=url, storage=storage, spec=spec, record=record)
 
 
-def delete_study(name: str, *, url: str) -> None:
-    """Remove a study and its final from the store, with their artifacts."""
+def delete_study(name: str, *, url: str, keep_artifacts: bool = False) -> None:
+    """Remove a study and its final from the store, with their artifacts.
+
+    Args:
+        keep_artifacts: Leave the files where they are, as for a study whose copy in another database names them too.
+    """
     from optevo.search.artifact_rows import remove_all
     from optevo.search.artifacts import Artifacts, artifacts_url
 
@@ -210,9 +214,10 @@ def delete_study(name: str, *, url: str) -> None:
         raise UsageError(f"study {name!r}: there is none in {masked(url)}; nothing was deleted.")
     for each in (name + FINAL, name):
         if each in names:
-            recorded = dict(optuna.load_study(study_name=name, storage=storage).user_attrs.get(RECORD) or {})
-            place = artifacts_url(url, recorded=recorded.get("artifacts"))
-            remove_all(optuna.load_study(study_name=each, storage=storage), Artifacts(place))
+            if not keep_artifacts:
+                recorded = dict(optuna.load_study(study_name=name, storage=storage).user_attrs.get(RECORD) or {})
+                place = artifacts_url(url, recorded=recorded.get("artifacts"))
+                remove_all(optuna.load_study(study_name=each, storage=storage), Artifacts(place))
             optuna.delete_study(study_name=each, storage=storage)
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from urllib.request import urlopen
 
 import optuna
 import pytest
+from command_line import SPEC, optevo
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from s3_server import BUCKET, S3Server, s3_server
@@ -236,6 +238,15 @@ def test_a_study_is_not_created_where_nothing_can_be_stored(tiny: Spec, tmp_path
     assert api.list_studies(storage=database) == []
 
 
+def test_the_command_line_refuses_in_one_line(tmp_path: Path, facades: Path):
+    (tmp_path / "spec.toml").write_text(SPEC.format(root=facades))
+    done = optevo(tmp_path, "study", "create", "s", "--spec", "spec.toml", "--artifacts", "gs://bucket")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "optevo: --artifacts: gs:// is not known; name a folder, file:///FOLDER or s3://BUCKET/PREFIX."
+    ]
+
+
 @pytest.mark.slow
 def test_a_search_keeps_what_the_rule_says(tiny: Spec, url: str, tmp_path: Path, request, monkeypatch):
     """Run a whole search whose workers were told nothing of the store; then look at what is left."""
@@ -268,6 +279,11 @@ def test_a_search_keeps_what_the_rule_says(tiny: Spec, url: str, tmp_path: Path,
     final = artifact_rows(engine_of(search.study), study=search.final()._study_id)
     assert {name.rpartition("/")[2] for name in names(url, s3)} == ids | {row.artifact_id for row in final}
     assert collect(search, artifacts) == 0
+    before = names(url, s3)
+    copy = f"sqlite:///{tmp_path / 'copy.db'}"
+    shutil.copy(tmp_path / "optevo.db", tmp_path / "copy.db")
+    delete_study("tiny", url=copy, keep_artifacts=True)
+    assert names(url, s3) == before
     delete_study("tiny", url=database)
     assert names(url, s3) == []
 
