@@ -33,6 +33,7 @@ from optevo.tasks.splits import find_splits
 if TYPE_CHECKING:
     from optevo.models.export import ExportReport, Images
     from optevo.search.collecting import Collector
+    from optevo.search.copying import Copied
 
 Say = Callable[[str], None]
 
@@ -531,6 +532,16 @@ def _stop_with_stdin(stop: Any) -> None:
         stop.set()
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def copy_study(name: str, *, to: str, storage: str | None = None, artifacts: str | None = None) -> "Copied":
+    """Copy a study with its final and its files into another database, where it goes on with the same individuals.
+
+    See :func:`optevo.search.copying.copy_study`.
+    """
+    from optevo.search.copying import copy_study as copy
+
+    return copy(name, source=storage_url(storage), target=to, artifacts=artifacts)
 
 
 def list_studies(*, storage: str | None = None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""optevo study: create, run, list, show, best, estimate, delete."""
+"""optevo study: create, run, list, show, best, estimate, copy, delete."""
 
 import json
 from typing import Annotated
@@ -143,6 +143,33 @@ def estimate(name: Name, storage: Storage = None, data: Data = None, as_json: As
         return
     for key, value in report.items():
         typer.echo(f"{key.replace('_', ' ')}: {value:.3g}" if isinstance(value, float) else f"{key}: {value}")
+
+
+@app.command()
+def copy(
+    name: Name,
+    to: Annotated[str, typer.Option(help="URL of the database to copy it to.", show_default=False)],
+    storage: Storage = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the copy's pictures go: a folder or s3://BUCKET/PREFIX; by default where the original's are, "
+            "or beside a SQLite file.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Copy a study, with its final and pictures, into another database; there it goes on as it would have here."""
+    from optevo import api
+    from optevo.search.store import masked
+
+    copied = api.copy_study(name, to=to, storage=storage, artifacts=artifacts)
+    failed = f" ({copied.failed} were running and will be given out again)" if copied.failed else ""
+    missing = f" ({copied.missing} were no longer there)" if copied.missing else ""
+    typer.echo(
+        f"copied study {name}: {copied.trials} trials{failed}, {copied.artifacts} files{missing}, to {masked(to)}. "
+        f"Next: optevo study run {name}, with OPTEVO_STORAGE or --storage naming that database"
+    )
 
 
 @app.command()
