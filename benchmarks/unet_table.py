@@ -5,8 +5,9 @@
 
 4 levels, channels from (4, 8, 16, 32), 3 skip bits; photographs to label maps at 32 x 32 pixels. Every architecture is
 trained with the same seeds; those near the top get more, a block at a time, until the standard error of a mean is at
-most a quarter of the span of the best 0.5 %, or `--most` seeds are spent. What is done lies in `--work` and is taken
-up again after an interruption; the table goes to benchmarks/tables/facades-32.npz.
+most a quarter of the span of the best 0.5 %, or `--most` seeds are spent. What is done lies in `--work`, and in the
+table once it is written, and is taken up again after an interruption; the table is benchmarks/tables/facades-32.npz.
+`--write` writes it as it is, and says how sure its top is.
 """
 
 import argparse
@@ -88,6 +89,15 @@ class Rows:
             except json.JSONDecodeError:
                 continue  # the line that a kill cut short
 
+    def adopt(self, table: Path) -> None:
+        """Take what a table holds already, so that another machine goes on where this one stopped."""
+        with np.load(table) as data:
+            gan, l1 = data["gan"], data["l1"]
+        for row in range(len(l1)):
+            known = self.found.setdefault(row, {})
+            for seed in np.flatnonzero(np.isfinite(l1[row])).tolist():
+                known.setdefault(seed, (float(gan[row, seed]), float(l1[row, seed])))
+
     def add(self, block: dict[str, Any]) -> None:
         """Keep a block's results."""
         with self.file.open("a") as out:
@@ -125,24 +135,53 @@ def cost_columns() -> dict[str, np.ndarray]:
     return {key: np.array([getattr(cost, key) for cost in costs]) for key in asdict(costs[0])}
 
 
+@dataclass(frozen=True)
+class Sureness:
+    """How well a table knows its top for one gamma, all in units of L_Gen.
+
+    Attributes:
+        span: From the best to the last of the best 0.5 %.
+        errors: Of the means, shape (rows,).
+        value: The objective, shape (rows,).
+        last: Value of the last of the best 0.5 %.
+    """
+
+    span: float
+    errors: np.ndarray
+    value: np.ndarray
+    last: float
+
+    @property
+    def at_top(self) -> float:
+        """The largest error among the best 0.5 %."""
+        return float(self.errors[self.value <= self.last].max())
+
+
+def sureness(l_gen: np.ndarray, *, gamma: float, unit: float) -> Sureness:
+    """Of losses of shape (rows, seeds)."""
+    count = np.isfinite(l_gen).sum(axis=1)
+    pooled = np.sqrt(np.nanmean(np.nanvar(l_gen, axis=1, ddof=1)))  # a seed's spread, over all architectures
+    spread = np.where(count >= 12, np.nanstd(l_gen, axis=1, ddof=1), pooled)
+    value = np.nanmean(l_gen, axis=1) + gamma * unit * macs()
+    best = np.sort(value)[: round(TOP * SPACE.size)]
+    return Sureness(float(best[-1] - best[0]), spread / np.sqrt(count), value, float(best[-1]))
+
+
 def wanting(rows: Rows, *, unit: float, most: int) -> list[int]:
     """Rows near the top of either objective whose mean is not yet sure enough."""
     losses = rows.losses()
     l_gen = losses["gan"] + 100 * losses["l1"]
-    count = np.isfinite(l_gen).sum(axis=1)
-    pooled = np.sqrt(np.nanmean(np.nanvar(l_gen, axis=1, ddof=1)))  # a seed's spread, over all architectures
-    spread = np.where(count >= 12, np.nanstd(l_gen, axis=1, ddof=1), pooled)
-    error = spread / np.sqrt(count)
     wanted: set[int] = set()
     for gamma in GAMMAS:
-        value = np.nanmean(l_gen, axis=1) + gamma * unit * macs()
-        order = np.argsort(value)
-        best = order[: round(TOP * SPACE.size)]
-        span = value[best[-1]] - value[best[0]]
-        unsure = {int(row) for row in order[: round(CANDIDATES * SPACE.size)] if error[row] > span / 4}
+        found = sureness(l_gen, gamma=gamma, unit=unit)
+        near = np.argsort(found.value)[: round(CANDIDATES * SPACE.size)]
         # What lies clearly behind the best 0.5 % need not be known better.
-        wanted |= {row for row in unsure if value[row] - 3 * error[row] < value[best[-1]]}
-    return sorted(row for row in wanted if count[row] < most)
+        wanted |= {
+            int(row)
+            for row in near
+            if found.errors[row] > found.span / 4 and found.value[row] - 3 * found.errors[row] < found.last
+        }
+    return sorted(row for row in wanted if rows.seeds(row) < most)
 
 
 def plan(rows: Rows, *, unit: float, most: int) -> list[tuple[int, list[int]]]:
@@ -176,6 +215,8 @@ def make(data: str, *, work: Path, workers: int, most: int) -> None:
     task = load_task(data)
     unit = constant_loss(task.train, task.val, l1_weight=task.settings.training.l1_weight)
     rows = Rows(work / "rows.jsonl")
+    if TABLE.exists():
+        rows.adopt(TABLE)
     with multiprocessing.get_context("spawn").Pool(workers, initializer=start, initargs=(data,)) as pool:
         while jobs := plan(rows, unit=unit, most=most):
             print(f"{len(jobs):,} blocks of {len(jobs[0][1])} seeds", flush=True)
@@ -203,6 +244,9 @@ def write(rows: Rows, *, unit: float) -> None:
     losses = rows.losses()
     np.savez_compressed(TABLE, about=json.dumps(about), **losses, **cost_columns())
     print(f"{TABLE}: {np.isfinite(losses['l1']).sum():,} trainings, {TABLE.stat().st_size / 1024:,.0f} KiB")
+    for gamma in GAMMAS:
+        found = sureness(losses["gan"] + 100 * losses["l1"], gamma=gamma, unit=unit)
+        print(f"gamma {gamma}: the best 0.5 % span {found.span:.3f}, their standard errors reach {found.at_top:.3f}")
 
 
 def main() -> None:
@@ -210,9 +254,11 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/unet-table"))
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="train nothing more")
     parser.add_argument("--most", type=int, default=68, help="seeds of one architecture at most")
     arguments = parser.parse_args()
-    make(arguments.data, work=arguments.work, workers=arguments.workers, most=arguments.most)
+    most = 0 if arguments.write else arguments.most
+    make(arguments.data, work=arguments.work, workers=arguments.workers, most=most)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class Screening:
         candidates: Children that are bred for a generation.
         optimism: How many predicted standard deviations a candidate is given for being unknown, at least 0.
         immigrants: The share of candidates that are drawn at random instead of bred, in [0, 1].
+        memory: How many evaluations the model learns from, at least 2. Its work grows with the cube of that.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -42,6 +43,7 @@ class Screening:
     candidates: int = 256
     optimism: float = 0.5
     immigrants: float = 0.0
+    memory: int = 512
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
@@ -50,6 +52,8 @@ class Screening:
             raise ValueError(f"optimism must not be negative, but is {self.optimism}.")
         if not 0 <= self.immigrants <= 1:
             raise ValueError(f"immigrants must lie in [0, 1], but is {self.immigrants}.")
+        if self.memory < 2:
+            raise ValueError(f"memory must be at least 2, but is {self.memory}.")
 
 
 def screen(
@@ -76,12 +80,29 @@ def screen(
         `min(size, number of different children)` of them.
     """
     different = list({child.genome: child for child in children}.values())
+    places = remembered([quality + price(genome) for genome, quality in zip(known, qualities, strict=True)],
+                        size=screening.memory)  # fmt: skip
     mean, deviation = predict(
-        features(known, genes), np.asarray(qualities), features([child.genome for child in different], genes)
+        features([known[place] for place in places], genes),
+        np.array([qualities[place] for place in places]),
+        features([child.genome for child in different], genes),
     )
     prices = np.array([price(child.genome) for child in different])
     score = np.round(mean - screening.optimism * deviation + prices, _decimals(qualities))
     return [different[place] for place in np.argsort(score, kind="stable")[:size]]
+
+
+def remembered(costs: Sequence[float], *, size: int) -> list[int]:
+    """Places of the evaluations that a model learns from: the best, and as many of the others, evenly over the ranks.
+
+    The best alone would not show what makes the others worse.
+    """
+    order = np.argsort(costs, kind="stable")
+    if len(order) <= size:
+        return list(range(len(order)))
+    best = size // 2
+    others = order[best:][np.linspace(0, len(order) - best - 1, size - best).round().astype(int)]
+    return sorted(int(place) for place in (*order[:best], *others))
 
 
 def features(genomes: Sequence[Genome], genes: Sequence[Gene]) -> Array:

@@ -112,7 +112,12 @@ def make_sampler(spec: Spec, *, loss_unit: float) -> RouletteGASampler:
         return price(cost_of(space.architecture(params), spec), spec, loss_unit=loss_unit)
 
     screening = (
-        Screening(candidates=settings.candidates, optimism=settings.optimism, immigrants=settings.immigrants)
+        Screening(
+            candidates=settings.candidates,
+            optimism=settings.optimism,
+            immigrants=settings.immigrants,
+            memory=settings.memory,
+        )
         if settings.candidates
         else None
     )

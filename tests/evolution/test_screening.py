@@ -7,7 +7,7 @@ import pytest
 
 from optevo.evolution import CategoricalGene, IntegerGene, RealGene
 from optevo.evolution.breeding import Offspring
-from optevo.evolution.screening import Screening, features, predict, screen
+from optevo.evolution.screening import Screening, features, predict, remembered, screen
 
 GENES = (CategoricalGene(4, ordered=True), CategoricalGene(3), CategoricalGene(2))
 SPACE = list(itertools.product(range(4), range(3), range(2)))
@@ -125,10 +125,23 @@ def test_rounding_errors_change_no_choice() -> None:
     assert choose(0.0) == choose(1e-15)
 
 
+def test_a_long_past_is_remembered_by_its_best_and_a_sample_of_the_rest() -> None:
+    costs = list(np.random.default_rng(0).permutation(1000).astype(float))
+    places = remembered(costs, size=100)
+    kept = sorted(costs[place] for place in places)
+    assert len(set(places)) == 100
+    assert kept[:50] == list(range(50))
+    assert kept[-1] == 999
+    assert max(np.diff(kept[50:])) < 25
+    assert remembered(costs, size=1000) == list(range(1000))
+
+
 def test_impossible_settings() -> None:
     with pytest.raises(ValueError, match="candidates must be at least 1"):
         Screening(candidates=0)
     with pytest.raises(ValueError, match="optimism must not be negative"):
         Screening(optimism=-1)
+    with pytest.raises(ValueError, match="memory must be at least 2"):
+        Screening(memory=1)
     with pytest.raises(ValueError, match="immigrants must lie in"):
         Screening(immigrants=1.5)
