@@ -225,7 +225,7 @@ def test_nothing_arrives_when_the_target_fails_on_the_way(here: str, there: str,
 
     opened = {here: open_store(here), there: store}
     monkeypatch.setattr(copying, "open_store", lambda url: opened[url])
-    with pytest.raises(OptevoError, match="no space left.*nothing of it has arrived") as failed:
+    with pytest.raises(OptevoError, match=r"no space left.*nothing of it has arrived") as failed:
         copy_study("rich", source=here, target=there)
     assert failed.value.exit_code == 1
     assert "\n" not in str(failed.value)
@@ -267,11 +267,11 @@ def test_refusals_are_one_line(tiny: Spec, here: str, there: str):
     copy_study("tiny", source=here, target=there)
     with pytest.raises(UsageError, match="exists already"):
         copy_study("tiny", source=here, target=there)
-    with pytest.raises(UsageError, match="exists already"):
-        # Its final alone is in the way, too.
-        optuna.delete_study(study_name="tiny", storage=open_store(there))
-        for url in (here, there):
-            optuna.create_study(study_name="tiny/final", storage=open_store(url))
+    # Its final alone is in the way, too.
+    optuna.delete_study(study_name="tiny", storage=open_store(there))
+    for url in (here, there):
+        optuna.create_study(study_name="tiny/final", storage=open_store(url))
+    with pytest.raises(UsageError, match="'tiny/final' exists already"):
         copy_study("tiny", source=here, target=there)
 
 

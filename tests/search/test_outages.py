@@ -493,3 +493,20 @@ def test_tables_of_another_version_are_refused(tiny: Spec, tmp_path: Path):
     with pytest.raises(UsageError, match="another version of Optuna") as refused:
         open_search("tiny", url=url)
     assert "\n" not in str(refused.value)
+
+
+def test_a_stopped_worker_leaves_though_the_database_is_away(
+    tiny: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    search = api.create_study("tiny", tiny, storage=f"sqlite:///{tmp_path / 'optevo.db'}")
+
+    def stopped(count: int) -> None:
+        def away(*_: Any) -> None:
+            raise LOCKED
+
+        event.listen(search.storage.engine, "before_cursor_execute", away)
+        raise InterruptedRunError("stopped")
+
+    with pytest.raises(InterruptedRunError):
+        Worker(search, Arithmetic(stopped), threading.Event()).run()
+    assert "trial 0 stays marked as running until it has been silent for 60 s" in caplog.text
