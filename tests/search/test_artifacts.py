@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -281,7 +280,7 @@ def test_a_search_keeps_what_the_rule_says(tiny: Spec, url: str, tmp_path: Path,
     assert collect(search, artifacts) == 0
     before = names(url, s3)
     copy = f"sqlite:///{tmp_path / 'copy.db'}"
-    shutil.copy(tmp_path / "optevo.db", tmp_path / "copy.db")
+    api.copy_study("tiny", to=copy, storage=database)  # It names the same artifact store.
     delete_study("tiny", url=copy, keep_artifacts=True)
     assert names(url, s3) == before
     delete_study("tiny", url=database)
