@@ -7,13 +7,13 @@ of the trial that was really trained):
 * the newest complete generation: the next one's parents and elites are of it;
 * the `KEPT_BEST` best individuals of the whole search, or as many as the final has candidates, if those are more;
 * the final: its candidates' trials in the search, and every training of its own;
-* of pictures, besides, the best of every generation, so that a study's way can be looked at afterwards.
+* of pictures, besides, every individual that filled its slot: a picture is some 20 KB, and the dashboard shows it.
 
 What a person uploaded in the dashboard is never removed, and of the final nothing is: it is small.
 
-Everything else goes: earlier generations, trials that failed or lost their slot, and what a killed worker left half
-done. So much stays for P individuals in a generation: 2 P + `KEPT_BEST` files and the final's, and a picture for each
-generation.
+Everything else goes: checkpoints of earlier generations, of trials that failed or lost their slot, and what a killed
+worker left half done. So much stays for P individuals in a generation: 2 P + `KEPT_BEST` files and the final's, and a
+picture for each individual.
 
 Each worker collects with the first individual that it finishes after a generation is complete, and when it leaves.
 There is no leader and no lock: what is kept follows from the results alone, so two workers that collect at once remove
@@ -110,7 +110,7 @@ def needed_trials(search: Search) -> Needed:
             + [trial.number for trial in best]
             + _final_candidates(search)
         ),
-        pictures=frozenset(trial.number for generation in history for trial in best_distinct(generation, 1)),
+        pictures=frozenset(trial.number for trial in everyone),
         known={trial._trial_id: trial for trial in trials},
     )
 
