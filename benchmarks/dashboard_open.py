@@ -44,7 +44,7 @@ from selenium.webdriver.chrome.service import Service
 from optevo import api
 from optevo.data.drawn import draw_facades
 from optevo.evolution import generator
-from optevo.search.artifacts import artifacts_folder, attach, open_artifacts
+from optevo.search.artifacts import Artifacts, artifacts_url
 from optevo.search.spec import Spec, find_spec, read_spec
 from optevo.search.store import open_store
 from optevo.search.study import make_sampler, versions
@@ -122,10 +122,10 @@ def make_study(folder: Path) -> None:
     spec = read_spec(find_spec(NAME), overrides=[f"data.root={pairs}", "data.train_images=4", "data.val_images=2"])
     search = api.create_study(NAME, spec, storage=store_of(folder))
     memory = optuna.create_study(storage=InMemoryStorage(), sampler=make_sampler(spec, loss_unit=1.0))
-    pictures = open_artifacts(artifacts_folder(search.url))
+    pictures = Artifacts(artifacts_url(search.url))
     Image.new("RGB", (64, 64)).save(folder / "samples.png")
     task: Any = MadeUp(spec, search.record.loss_unit)
-    worker = Worker(search, task, threading.Event(), lambda trial, _: attach(pictures, trial, folder / "samples.png"))
+    worker = Worker(search, task, threading.Event(), lambda trial, _: pictures.attach(trial, folder / "samples.png"))
     worker.train_all(memory, lambda claim: claim.slot, lambda: False, steps=None)
     trials = memory.get_trials(deepcopy=False)
     assert len(trials) == TRIALS
