@@ -104,7 +104,7 @@ def _decode(file: BinaryIO, *, path: Path, max_pixels: int) -> Image.Image:
         image = Image.open(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, str(error)) from error
-    except Exception as error:
+    except Exception as error:  # see above
         raise UsageError(f"{path}: is not an image that can be read; replace or remove it") from error
     if image.width * image.height > max_pixels:
         raise _too_large(path, f"{image.width} x {image.height} pixels, at most {max_pixels:,} in all")
@@ -113,7 +113,7 @@ def _decode(file: BinaryIO, *, path: Path, max_pixels: int) -> Image.Image:
         return _upright(_eight_bit(image, path=path), orientation=_orientation(image))
     except UsageError:
         raise
-    except Exception as error:
+    except Exception as error:  # see above
         raise UsageError(f"{path}: is damaged ({_one_line(error)}); replace or remove it") from error
 
 

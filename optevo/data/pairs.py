@@ -12,7 +12,7 @@ from optevo.errors import UsageError
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SPLITS = ("train", "val", "test")
-_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _LAYOUTS = (
     "expected AB images in train/, val/, test/ or directly in the folder, or the halves as A/ and B/, "
     "train/A/ and train/B/, or trainA/ and trainB/"
@@ -85,6 +85,12 @@ def list_pairs(root: Path) -> Listing:
     return listing
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The files of a folder that are images by their suffix, without hidden ones, in natural order."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    return sorted((path for path in files if path.is_file()), key=lambda path: natural_key(path.name))
+
+
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key that orders numbers inside names by value: "img2" before "img10"."""
     parts = re.split(r"([0-9]+)", name)
@@ -148,7 +154,7 @@ def _rank(name: str, seed: int) -> bytes:
 
 def _pairs_of_split(root: Path, split: str, unmatched: list[str]) -> list[PairFile]:
     """The pairs of one split in whichever layout has them; [] where none has."""
-    for folder in _FOLDERS[split]:
+    for folder in FOLDERS[split]:
         halves = ((root / "A" / folder, root / "B" / folder), (root / f"{folder}A", root / f"{folder}B"))
         for a, b in (*halves, (root / folder / "A", root / folder / "B")):
             if a.is_dir() or b.is_dir():
@@ -185,8 +191,7 @@ def _match(a: Path, b: Path, unmatched: list[str]) -> list[PairFile]:
 def _images(folder: Path, unmatched: list[str]) -> dict[str, Path]:
     """Stem -> image file of one folder, in natural order."""
     found: dict[str, Path] = {}
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    for path in sorted((path for path in files if path.is_file()), key=lambda path: natural_key(path.name)):
+    for path in image_files(folder):
         if path.stem in found:
             unmatched.append(f"{path}: has the same name as {found[path.stem].name}; rename or remove one")
         else:

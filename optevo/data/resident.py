@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -31,9 +31,11 @@ from optevo.data.placement import (
 from optevo.data.plan import Plan, batch_plan
 from optevo.errors import UsageError
 
-__all__ = ["Plan", "ResidentPairs", "batch_plan", "load_pairs", "load_size"]
+__all__ = ["Plan", "ResidentImages", "ResidentPairs", "batch_plan", "load_images", "load_pairs", "load_size"]
 
 _log = logging.getLogger("optevo.data")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -110,45 +112,48 @@ class ResidentImages:
 
 @dataclass(frozen=True)
 class ResidentPairs:
-    """Decoded pairs, ready to be batched.
+    """Decoded pairs, ready to be batched: inputs and targets of equal number, names and size, in one place."""
 
-    Attributes:
-        inputs: uint8 (N, H, W, input channels); H and W are the stored size, larger than `size` with jitter.
-        targets: uint8 (N, H, W, target channels).
-        names: the pairs' names, in order.
-        size: (height, width) of what `batch` gives.
-        device: where `batch` gives it.
-        placement: where the tensors lie: "device", "host" (memory, moved a batch at a time) or "disk" (memory-mapped).
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    names: list[str]
-    size: tuple[int, int]
-    device: torch.device
-    placement: Placement
+    inputs: ResidentImages
+    targets: ResidentImages
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.inputs)
+
+    @property
+    def names(self) -> list[str]:
+        """The pairs' names, in order."""
+        return self.inputs.names
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of what `batch` gives."""
+        return self.inputs.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where `batch` gives it."""
+        return self.inputs.device
+
+    @property
+    def placement(self) -> Placement:
+        """Where the tensors lie."""
+        return self.inputs.placement
 
     @property
     def jitter_range(self) -> tuple[int, int]:
         """The largest top and left crop offset, inclusive; (0, 0) where stored at `size`."""
-        return self._half(self.inputs).jitter_range
+        return self.inputs.jitter_range
 
     @property
     def index_device(self) -> torch.device:
         """Where a `Plan` belongs, so that no batch moves it: the device of the stored tensors."""
-        return self.inputs.device
+        return self.inputs.index_device
 
     def batch(self, index: Tensor, *, crop: Tensor | None = None, flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs and targets of the chosen pairs, as `ResidentImages.batch` gives them; both images of a pair get the
         same crop and flip."""
-        inputs, targets = (self._half(stored) for stored in (self.inputs, self.targets))
-        return inputs.batch(index, crop=crop, flip=flip), targets.batch(index, crop=crop, flip=flip)
-
-    def _half(self, stored: Tensor) -> ResidentImages:
-        return ResidentImages(stored, self.names, self.size, self.device, self.placement)
+        return self.inputs.batch(index, crop=crop, flip=flip), self.targets.batch(index, crop=crop, flip=flip)
 
 
 def gather(stored: Tensor, *, index: Tensor, crop: Tensor, flip: Tensor | None, size: tuple[int, int]) -> Tensor:
@@ -207,19 +212,21 @@ def load_pairs(
         UsageError: there are no pairs, an argument is out of range, or a file cannot be used.
         OptevoError: neither memory nor disk has room.
     """
-    _check_arguments(pairs, size, direction, input_channels, target_channels)
-    stored = load_size(size) if jitter else size
-    shapes = [(len(pairs), *stored, channels) for channels in (input_channels, target_channels)]
-    placement = _place(sum(int(np.prod(shape)) for shape in shapes), device=device, budget_bytes=budget_bytes)
-    inputs, targets = (_allocate(shape, placement=placement, device=device) for shape in shapes)
-    decoded = _decode_all(
-        pairs, size=stored, channels=(input_channels, target_channels), swap=direction == "BtoA",
-        threads=threads or min(8, os.cpu_count() or 1), max_pixels=max_pixels,
+    if not pairs:
+        raise UsageError("there are no image pairs to load; check the dataset's splits with `optevo data check`")
+    if direction not in ("AtoB", "BtoA"):
+        raise UsageError(f'direction = {direction!r}: must be "AtoB" or "BtoA"')
+    _check_channels(input_channels=input_channels, target_channels=target_channels)
+
+    def open_both(pair: PairFile) -> tuple[Image.Image, ...]:
+        a, b = open_pair(pair, max_pixels=max_pixels)
+        return (b, a) if direction == "BtoA" else (a, b)
+
+    inputs, targets = _decode(
+        pairs, open_both, names=[pair.name for pair in pairs], channels=(input_channels, target_channels), size=size,
+        device=device, jitter=jitter, threads=threads, budget_bytes=budget_bytes,
     )  # fmt: skip
-    for row, (source, target) in enumerate(decoded):
-        inputs[row].copy_(torch.from_numpy(source))
-        targets[row].copy_(torch.from_numpy(target))
-    return ResidentPairs(inputs, targets, [pair.name for pair in pairs], size, device, placement)
+    return ResidentPairs(inputs, targets)
 
 
 def load_images(
@@ -241,32 +248,47 @@ def load_images(
     """
     if not paths:
         raise UsageError("there are no images to load; check the folder's splits")
+    _check_channels(channels=channels)
+    (images,) = _decode(
+        paths, lambda path: (open_image(path, max_pixels=max_pixels),), names=[path.name for path in paths],
+        channels=(channels,), size=size, device=device, jitter=jitter, threads=threads, budget_bytes=budget_bytes,
+    )  # fmt: skip
+    return images
+
+
+def _decode(
+    items: Sequence[T],
+    open_item: Callable[[T], tuple[Image.Image, ...]],
+    *,
+    names: list[str],
+    channels: tuple[int, ...],
+    size: tuple[int, int],
+    device: torch.device,
+    jitter: bool,
+    threads: int | None,
+    budget_bytes: int | None,
+) -> list[ResidentImages]:
+    """The images of every item, as many as `channels`, each kind into a tensor of its own; all at one place."""
     if len(size) != 2 or min(size) < 1:
         raise UsageError(f"size = {size}: must be (height, width), at least 1 each")
-    height, width = load_size(size) if jitter else size
-    shape = (len(paths), height, width, channels)
-    placement = _place(int(np.prod(shape)), device=device, budget_bytes=budget_bytes)
-    images = _allocate(shape, placement=placement, device=device)
+    stored = load_size(size) if jitter else size
+    shapes = [(len(items), *stored, count) for count in channels]
+    placement = _place(sum(int(np.prod(shape)) for shape in shapes), device=device, budget_bytes=budget_bytes)
+    tensors = [_allocate(shape, placement=placement, device=device) for shape in shapes]
 
-    def decode(path: Path) -> NDArray[np.uint8]:
-        return _resized(open_image(path, max_pixels=max_pixels), size=(height, width), channels=channels)
+    def decode(item: T) -> list[NDArray[np.uint8]]:
+        images = open_item(item)
+        return [_resized(image, size=stored, channels=count) for image, count in zip(images, channels, strict=True)]
 
     with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
-        for row, pixels in enumerate(pool.map(decode, paths)):
-            images[row].copy_(torch.from_numpy(pixels))
-    return ResidentImages(images, [path.name for path in paths], size, device, placement)
+        for row, decoded in enumerate(pool.map(decode, items)):
+            for tensor, pixels in zip(tensors, decoded, strict=True):
+                tensor[row].copy_(torch.from_numpy(pixels))
+    return [ResidentImages(tensor, names, size, device, placement) for tensor in tensors]
 
 
-def _check_arguments(
-    pairs: Sequence[PairFile], size: tuple[int, int], direction: str, input_channels: int, target_channels: int
-) -> None:
-    if not pairs:
-        raise UsageError("there are no image pairs to load; check the dataset's splits with `optevo data check`")
-    if len(size) != 2 or min(size) < 1:
-        raise UsageError(f"size = {size}: must be (height, width), at least 1 each")
-    if direction not in ("AtoB", "BtoA"):
-        raise UsageError(f'direction = {direction!r}: must be "AtoB" or "BtoA"')
-    for key, channels in (("input_channels", input_channels), ("target_channels", target_channels)):
+def _check_channels(**given: int) -> None:
+    for key, channels in given.items():
         if channels not in (1, 3):
             raise UsageError(f"{key} = {channels}: must be 1 (grey) or 3 (RGB)")
 
@@ -303,24 +325,6 @@ def _mapped(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     with tempfile.TemporaryFile(dir=folder, prefix="optevo-") as file:
         reserve(file.fileno(), int(np.prod(shape)), folder=folder)
         return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
-
-
-def _decode_all(
-    pairs: Sequence[PairFile],
-    *,
-    size: tuple[int, int],
-    channels: tuple[int, int],
-    swap: bool,
-    threads: int,
-    max_pixels: int,
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    def decode(pair: PairFile) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        a, b = open_pair(pair, max_pixels=max_pixels)
-        source, target = (b, a) if swap else (a, b)
-        return _resized(source, size=size, channels=channels[0]), _resized(target, size=size, channels=channels[1])
-
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(decode, pairs)
 
 
 def _resized(image: Image.Image, *, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:

@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from optevo.data.pairs import SPLITS, SUFFIXES, PairFile, natural_key, split_pairs
+from optevo.data.pairs import FOLDERS, SPLITS, PairFile, image_files, split_pairs
 from optevo.data.plan import batch_plan
 from optevo.data.resident import ResidentImages
 from optevo.errors import UsageError
 
 DOMAINS = ("A", "B")
-_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def unpaired_batch(a: ResidentImages, b: ResidentImages, plan: UnpairedPlan, ste
 
 
 def _of_split(root: Path, split: str, domain: str) -> list[PairFile]:
-    for folder in _FOLDERS[split]:
+    for folder in FOLDERS[split]:
         for place in (root / f"{folder}{domain}", root / domain / folder, root / folder / domain):
             if place.is_dir():
                 return _images(place)
@@ -112,7 +111,5 @@ def _of_split(root: Path, split: str, domain: str) -> list[PairFile]:
 
 
 def _images(folder: Path) -> list[PairFile]:
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    chosen = sorted((path for path in files if path.is_file()), key=lambda path: natural_key(path.name))
     # By whole names: unlike the halves of a pair, two images of one domain may differ in nothing but the suffix.
-    return [PairFile(path.name, path, None) for path in chosen]
+    return [PairFile(path.name, path, None) for path in image_files(folder)]

@@ -15,7 +15,7 @@ from sample_images import ab_folder, noise, save, truncated_jpeg
 from optevo.data.pairs import find_pairs
 from optevo.data.placement import choose_placement, reserve
 from optevo.data.plan import batch_plan
-from optevo.data.resident import ResidentPairs, load_pairs, load_size
+from optevo.data.resident import ResidentImages, ResidentPairs, load_pairs, load_size
 from optevo.errors import OptevoError, UsageError
 
 CPU = torch.device("cpu")
@@ -30,7 +30,9 @@ def load(root: Path, **changes: Any) -> ResidentPairs:
 
 def from_arrays(inputs: np.ndarray, targets: np.ndarray, size: tuple[int, int]) -> ResidentPairs:
     names = [str(number) for number in range(len(inputs))]
-    return ResidentPairs(torch.from_numpy(inputs), torch.from_numpy(targets), names, size, CPU, "device")
+    return ResidentPairs(
+        *(ResidentImages(torch.from_numpy(half), names, size, CPU, "device") for half in (inputs, targets))
+    )
 
 
 def naive(image: np.ndarray, top: int, left: int, flip: bool, size: tuple[int, int]) -> np.ndarray:
@@ -67,7 +69,9 @@ def test_batch_is_what_a_loop_over_samples_gives(
     case: tuple[ResidentPairs, torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> None:
     pairs, index, crop, flip = case
-    for stored, got in zip((pairs.inputs, pairs.targets), pairs.batch(index, crop=crop, flip=flip), strict=True):
+    for stored, got in zip(
+        (pairs.inputs.images, pairs.targets.images), pairs.batch(index, crop=crop, flip=flip), strict=True
+    ):
         rows = zip(index.tolist(), crop.tolist(), flip.tolist(), strict=True)
         expected = [naive(stored[i].numpy(), top, left, turned, pairs.size) for i, (top, left), turned in rows]
         assert got.dtype == torch.float32
@@ -107,11 +111,11 @@ def test_stored_pixels_are_pillow_bicubic_of_the_halves(tmp_path: Path) -> None:
     a = Image.fromarray(whole[:, :24]).resize((12, 8), Image.Resampling.BICUBIC)
     b = Image.fromarray(whole[:, 24:]).convert("L").resize((12, 8), Image.Resampling.BICUBIC)
     pairs = load(tmp_path, size=(8, 12), target_channels=1)
-    np.testing.assert_array_equal(pairs.inputs[0].numpy(), np.asarray(a))
-    np.testing.assert_array_equal(pairs.targets[0, :, :, 0].numpy(), np.asarray(b))
+    np.testing.assert_array_equal(pairs.inputs.images[0].numpy(), np.asarray(a))
+    np.testing.assert_array_equal(pairs.targets.images[0, :, :, 0].numpy(), np.asarray(b))
     back = load(tmp_path, size=(8, 12), direction="BtoA", input_channels=1)
-    assert torch.equal(back.inputs, pairs.targets)
-    assert torch.equal(back.targets, pairs.inputs)
+    assert torch.equal(back.inputs.images, pairs.targets.images)
+    assert torch.equal(back.targets.images, pairs.inputs.images)
     assert (len(pairs), pairs.names, pairs.size, pairs.placement) == (1, ["1"], (8, 12), "device")
 
 
@@ -122,8 +126,8 @@ def test_two_folders_equal_ab_images(tmp_path: Path) -> None:
         save(tmp_path / f"two/A/{number}.png", whole[:, :8])
         save(tmp_path / f"two/B/{number}.png", whole[:, 8:])
     one, two = load(tmp_path / "ab"), load(tmp_path / "two", threads=3)
-    assert torch.equal(one.inputs, two.inputs)
-    assert torch.equal(one.targets, two.targets)
+    assert torch.equal(one.inputs.images, two.inputs.images)
+    assert torch.equal(one.targets.images, two.targets.images)
     assert one.names == two.names == list("01234")
 
 
@@ -131,7 +135,7 @@ def test_jitter_stores_286_for_256_and_a_plan_fits(tmp_path: Path) -> None:
     assert load_size((256, 256)) == (286, 286)
     assert load_size((64, 128)) == (72, 143)
     pairs = load(ab_folder(tmp_path, {"train": 3}, size=(32, 32)), size=(32, 64), jitter=True)
-    assert pairs.inputs.shape == (3, 36, 72, 3)
+    assert pairs.inputs.images.shape == (3, 36, 72, 3)
     assert pairs.jitter_range == (4, 8)
     plan = batch_plan(3, steps=20, batch_size=4, seed=0, jitter_range=pairs.jitter_range).to(pairs.index_device)
     for step in range(len(plan)):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from optevo.data.resident import ResidentPairs
+from optevo.data.resident import ResidentImages, ResidentPairs
 from optevo.metrics.images import l1_per_image, psnr_per_image, ssim_per_image
 from optevo.metrics.paired import paired_metrics
 from optevo.training.engine import Engine
@@ -47,7 +47,8 @@ class Shift(nn.Module):
 
 def test_means_over_a_split_with_the_protocol_in_the_name():
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 200, (5, 16, 16, 3), dtype=np.uint8))
-    data = ResidentPairs(pixels, pixels, list("abcde"), (16, 16), torch.device("cpu"), "device")
+    half = ResidentImages(pixels, list("abcde"), (16, 16), torch.device("cpu"), "device")
+    data = ResidentPairs(half, half)
     module = Shift()
     metrics = paired_metrics(module, data, split="test", engine=CPU, batch_size=2)
     assert set(metrics) == {"l1_test_5x16x16_eval", "psnr_test_5x16x16_eval", "ssim_test_5x16x16_eval"}

@@ -65,7 +65,9 @@ def test_the_unit_of_gamma_is_what_the_best_constant_picture_loses(root: Path):
     made = spec(root)
     splits = find_splits(made, seed=0)
     train, val = (load_split(pairs, made, device=CPU.device, jitter=False) for pairs in (splits.train, splits.val))
-    pictures = [np.stack([p.astype(np.float64) / 127.5 - 1 for p in each.targets.numpy()]) for each in (train, val)]
+    pictures = [
+        np.stack([p.astype(np.float64) / 127.5 - 1 for p in each.targets.images.numpy()]) for each in (train, val)
+    ]
     # torch's median of an even number of values is the lower of the two in the middle.
     constant = np.sort(pictures[0], axis=0)[(len(pictures[0]) - 1) // 2]
     expected = 100 * np.abs(pictures[1] - constant).mean()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from optevo.data.plan import batch_plan
-from optevo.data.resident import ResidentPairs
+from optevo.data.resident import ResidentImages, ResidentPairs
 from optevo.networks.patchgan import PatchGAN
 from optevo.networks.unet import UNetGenerator
 from optevo.spaces.unet import UNetArchitecture
@@ -27,14 +27,9 @@ def networks(seed: int, dropout: float = 0.5) -> tuple[UNetGenerator, PatchGAN]:
 def pairs(count: int = 6, size: int = 32) -> ResidentPairs:
     random = torch.Generator().manual_seed(5)
     images = torch.randint(0, 256, (2, count, size + 4, size + 4, 3), dtype=torch.uint8, generator=random)
-    return ResidentPairs(
-        inputs=images[0],
-        targets=images[1],
-        names=[str(i) for i in range(count)],
-        size=(size, size),
-        device=torch.device("cpu"),
-        placement="device",
-    )
+    names = [str(i) for i in range(count)]
+    halves = (ResidentImages(half, names, (size, size), torch.device("cpu"), "device") for half in images)
+    return ResidentPairs(*halves)
 
 
 def plan_for(data: ResidentPairs, *, steps: int, batch_size: int = 2, seed: int = 3):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from optevo.data.resident import ResidentPairs
+from optevo.data.resident import ResidentImages, ResidentPairs
 from optevo.networks.patchgan import PatchGAN
 from optevo.networks.unet import UNetGenerator
 from optevo.spaces.unet import UNetArchitecture
@@ -15,7 +15,8 @@ CPU = Engine(device=torch.device("cpu"), precision="fp32", threads=1)
 
 def data(count: int = 5) -> ResidentPairs:
     pixels = torch.randint(0, 256, (2, count, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return ResidentPairs(pixels[0], pixels[1], [str(i) for i in range(count)], (16, 16), torch.device("cpu"), "device")
+    names = [str(i) for i in range(count)]
+    return ResidentPairs(*(ResidentImages(half, names, (16, 16), torch.device("cpu"), "device") for half in pixels[:2]))
 
 
 class Logit(nn.Module):
