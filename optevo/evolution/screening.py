@@ -61,7 +61,7 @@ def screen(
     *,
     genes: Sequence[Gene],
     known: Sequence[Genome],
-    qualities: Sequence[float],
+    costs: Sequence[float],
     price: Callable[[Genome], float],
     size: int,
     screening: Screening,
@@ -71,8 +71,8 @@ def screen(
     Args:
         children: Candidates; equal genomes count once.
         genes: One for each position of a genome.
-        known, qualities: The evaluated genomes, and their costs without the price, finite, the smaller the better.
-        price: The part of a genome's cost that is known without training.
+        known, costs: The evaluated genomes and their costs, finite, the smaller the better.
+        price: The part of a genome's cost that is known without training; the model sees only the rest.
         size: How many to choose.
         screening: How.
 
@@ -80,11 +80,11 @@ def screen(
         `min(size, number of different children)` of them.
     """
     different = list({child.genome: child for child in children}.values())
-    places = remembered([quality + price(genome) for genome, quality in zip(known, qualities, strict=True)],
-                        size=screening.memory)  # fmt: skip
+    places = remembered(costs, size=screening.memory)
+    qualities = np.array([costs[place] - price(known[place]) for place in places])
     mean, deviation = predict(
         features([known[place] for place in places], genes),
-        np.array([qualities[place] for place in places]),
+        qualities,
         features([child.genome for child in different], genes),
     )
     prices = np.array([price(child.genome) for child in different])
@@ -145,6 +145,6 @@ def predict(known: Array, values: Array, wanted: Array) -> tuple[Array, Array]:
     return mean, deviation
 
 
-def _decimals(values: Sequence[float]) -> int:
+def _decimals(values: Array) -> int:
     spread = float(np.ptp(values)) if len(values) else 0.0
     return DIGITS - round(np.log10(spread)) if spread > 0 else DIGITS

@@ -64,22 +64,27 @@ class Individual:
 
 @dataclass(frozen=True)
 class Brood:
-    """A whole generation, bred but not trained; `space` orders and types the parameters that it gives its trials."""
+    """A whole generation, bred but not trained.
+
+    `space` orders and types the parameters that it gives its trials; `partner` is whom all of it is judged against.
+    """
 
     individuals: tuple[Individual, ...]
     space: Space
+    partner: Partner = None
 
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that two workers share exactly when they bred the same generation."""
         genomes = (i.genome if isinstance(i.genome, str) else sorted(i.genome.items()) for i in self.individuals)
-        text = json.dumps([[g, i.operator, list(i.parents)] for g, i in zip(genomes, self.individuals, strict=True)])
+        bred = [[g, i.operator, list(i.parents)] for g, i in zip(genomes, self.individuals, strict=True)]
+        text = json.dumps(bred if self.partner is None else [bred, self.partner], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """The first generation that is not complete: its brood, whom it is judged against, and its claims by slot.
+    """The first generation that is not complete: its brood, and its claims by slot.
 
     No trial whose id is below `since` belongs to this generation, or ever will. `arriving` are the numbers of trials
     that have begun but not claimed anything yet, where somebody else is at work: a worker alone takes slot by slot.
@@ -87,8 +92,6 @@ class Frontier:
 
     generation: int
     brood: Brood
-    partner: Partner
-    digest: str
     since: int
     claimed: Mapping[int, Sequence[FrozenTrial]]
     known: Mapping[Any, FrozenTrial]
@@ -108,7 +111,6 @@ class _Past:
 
     born: datetime | None
     history: list[Generation] = field(default_factory=list)
-    partners: dict[int, Partner] = field(default_factory=dict)
     broods: dict[int, Brood] = field(default_factory=dict)
     known: dict[Any, FrozenTrial] = field(default_factory=dict)
     identities: dict[int, Any] = field(default_factory=dict)
@@ -308,11 +310,11 @@ class SlotSampler(BaseSampler):
             return None
         claimed = slots.claims(claimants(study, since=past.frontier.since), generation=past.frontier.generation)
         frontier = replace(past.frontier, claimed=claimed)
-        _check_digest(frontier.digest, claimed, frontier.generation)
+        _check_digest(frontier.brood.digest, claimed, frontier.generation)
         free, known = self._open(frontier)
         if known is not None or not free:
             return None
-        keys = [self.identity(individual, frontier.partner) for individual in frontier.brood.individuals]
+        keys = [self.identity(individual, frontier.brood.partner) for individual in frontier.brood.individuals]
         return free[0] if not self._reuse or keys[free[0]] is None or keys.count(keys[free[0]]) == 1 else None
 
     def _open(self, frontier: Frontier) -> tuple[list[int], tuple[int, FrozenTrial] | None]:
@@ -320,7 +322,7 @@ class SlotSampler(BaseSampler):
         free: list[int] = []
         waiting = set()
         for slot, individual in enumerate(frontier.brood.individuals):
-            key = self.identity(individual, frontier.partner) if self._reuse else None
+            key = self.identity(individual, frontier.brood.partner) if self._reuse else None
             if slots.is_free(frontier.trials_of(slot)):
                 if key is not None and key in frontier.known:
                     return free, (slot, frontier.known[key])
@@ -341,9 +343,8 @@ class SlotSampler(BaseSampler):
                     partner = self.partner(study, generation)
                     if isinstance(partner, Standing):
                         return partner
-                    past.partners[generation] = partner
-                    past.broods[generation] = self.brood(study, past.history)
-                brood, partner = past.broods[generation], past.partners[generation]
+                    past.broods[generation] = replace(self.brood(study, past.history), partner=partner)
+                brood = past.broods[generation]
                 past.settle(trials)
                 claimed = slots.claims(trials[past.settled :], generation=generation)
                 _check_digest(brood.digest, claimed, generation)
@@ -356,9 +357,7 @@ class SlotSampler(BaseSampler):
                     arriving = [trial.number for trial in trials[past.settled :] if _is_arriving(trial)]
                     if all(trial.state.is_finished() for row in claimed.values() for trial in row):
                         arriving = []
-                    past.frontier = Frontier(
-                        generation, brood, partner, brood.digest, since, claimed, everything, arriving
-                    )
+                    past.frontier = Frontier(generation, brood, since, claimed, everything, arriving)
                     return past.frontier
                 past.history.append(filled)
                 past.known = {**known, **past.known}
@@ -408,8 +407,8 @@ class SlotSampler(BaseSampler):
             operator=individual.operator,
             parents=individual.parents,
             genome=individual.genome if isinstance(individual.genome, str) else dict(individual.genome),
-            digest=frontier.digest,
-            partner=frontier.partner,
+            digest=frontier.brood.digest,
+            partner=frontier.brood.partner,
         )
 
     def _record_known(self, study: Study, frontier: Frontier, slot: int, known: FrozenTrial) -> None:

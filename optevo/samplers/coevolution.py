@@ -101,7 +101,6 @@ def _best(storage: BaseStorage, name: str, *, generation: int) -> FrozenTrial | 
     if any(trial is None for trial in members):
         return Standing.WAIT
     direction = sign_of(storage.get_study_directions(study_id)[0])
-    costs = {trial.number: slots.cost(trial, sign=direction) for trial in members if trial is not None}
-    good = {number: cost for number, cost in costs.items() if cost is not None and cost == cost}
-    best = min(good, key=lambda number: (good[number], number), default=None)
-    return next((trial for trial in members if trial is not None and trial.number == best), None)
+    judged = [(slots.cost(trial, sign=direction), trial) for trial in members if trial is not None]
+    good = [(cost, trial.number, trial) for cost, trial in judged if cost is not None and cost == cost]
+    return min(good)[2] if good else None  # numbers differ, so trials are never compared

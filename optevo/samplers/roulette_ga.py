@@ -1,7 +1,8 @@
 """The genetic algorithm of 2002.11581 (Algorithm 1) as an Optuna sampler."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -17,9 +18,13 @@ from optevo.samplers import slots
 from optevo.samplers.base import Brood, Generation, Individual, Partner, SlotSampler, sign
 from optevo.samplers.codings import Coding, MaskCoding, ParameterCoding, Tried
 from optevo.samplers.distributions import Space
+from optevo.samplers.slots import CLAIM
 
 Feasible = Callable[[dict[str, Any]], bool]
 Price = Callable[[dict[str, Any]], float]
+
+# By genome: the number of its first trial, and the genome with its cost.
+Evaluated = Mapping[Genome, tuple[int, Parent]]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # 2002.11581, as it is written.
@@ -220,9 +225,11 @@ class RouletteGASampler(SlotSampler):
         coding = self._coding or ParameterCoding(_common_space(history))
         recipe = self._recipe(coding)
         rng = self._rng(study, 0, len(history))
-        parents = self._parents(history, coding, sign(study)) if history else []
+        evaluated = self._evaluated(history, coding, sign(study))
+        parents = self._parents(history, coding, sign(study), evaluated) if history else []
         if parents:
-            offspring = self._offspring(study, history, coding, parents=[parent for _, parent in parents], rng=rng)
+            bred = [parent for _, parent in parents]
+            offspring = self._offspring(study, history, coding, parents=bred, evaluated=evaluated, rng=rng)
         elif recipe.genes or not history:
             offspring = found(recipe, size=self._population_size, rng=rng, accept=self._accept(coding))
         else:
@@ -244,6 +251,7 @@ class RouletteGASampler(SlotSampler):
         coding: Coding,
         *,
         parents: Sequence[Parent],
+        evaluated: Evaluated,
         rng: np.random.Generator,
     ) -> list[Offspring]:
         size, screening, recipe = self._population_size, self._screening, self._recipe(coding)
@@ -254,13 +262,17 @@ class RouletteGASampler(SlotSampler):
         if screening is None:
             return children
         children += found(recipe, size=drawn, rng=rng, accept=_both(accept, taken))
-        worth = self._qualities(history, coding, sign(study))
+        known = {
+            genome: parent.cost
+            for genome, (_, parent) in evaluated.items()
+            if parent.cost is not None and np.isfinite(parent.cost)
+        }
         elites, others = children[: recipe.elites], children[recipe.elites :]
         chosen = screen(
             others,
             genes=coding.genes,
-            known=list(worth),
-            qualities=list(worth.values()),
+            known=list(known),
+            costs=list(known.values()),
             price=lambda genome: self._priced(coding, genome, sign(study)),
             size=size - len(elites),
             screening=screening,
@@ -270,12 +282,6 @@ class RouletteGASampler(SlotSampler):
 
     def _priced(self, coding: Coding, genome: Genome, sign: float) -> float:
         return 0.0 if self._price is None else sign * self._price(coding.params(genome))
-
-    def _qualities(self, history: Sequence[Generation], coding: Coding, sign: float) -> dict[Genome, float]:
-        """The mean cost without the price of every genome that was evaluated against the last generation's partner."""
-        means = self._averages(history, coding, sign)
-        finite = {genome: cost for genome, cost in means.items() if np.isfinite(cost)}
-        return {genome: cost - self._priced(coding, genome, sign) for genome, cost in finite.items()}
 
     def _recipe(self, coding: Coding) -> Recipe:
         positions = coding.positions()
@@ -299,36 +305,40 @@ class RouletteGASampler(SlotSampler):
             rules.append(lambda genome: feasible(coding.params(genome)))
         return (lambda genome: all(rule(genome) for rule in rules)) if rules else None
 
-    def _parents(self, history: Sequence[Generation], coding: Coding, sign: float) -> list[tuple[int, Parent]]:
+    def _parents(
+        self, history: Sequence[Generation], coding: Coding, sign: float, evaluated: Evaluated
+    ) -> list[tuple[int, Parent]]:
         """Numbers and genomes of those who breed: the last generation, or the best of all. A trial without a genome of
         the coding (somebody enqueued values outside the space) is no parent."""
-        averages = {} if self._reuse else self._averages(history, coding, sign)
+        if self._archive is not None:
+            ranked = sorted(evaluated.values(), key=lambda found: (_last_if_failed(found[1].cost), found[0]))
+            return ranked[: self._archive]
+        genomes = [(trial, coding.read(trial)) for trial in history[-1]]
+        if self._reuse:
+            return [(t.number, Parent(genome, slots.cost(t, sign=sign))) for t, genome in genomes if genome]
+        return [(t.number, evaluated[genome][1]) for t, genome in genomes if genome]
 
-        def parents(trials: Iterable[FrozenTrial]) -> list[tuple[int, Parent]]:
-            genomes = ((trial, coding.read(trial)) for trial in trials)
-            return [
-                (trial.number, Parent(genome, averages.get(genome, slots.cost(trial, sign=sign))))
-                for trial, genome in genomes
-                if genome
-            ]
-
-        if self._archive is None:
-            return parents(history[-1])
+    def _evaluated(self, history: Sequence[Generation], coding: Coding, sign: float) -> Evaluated:
+        """Every genome that was judged against the last generation's partner: its first trial's number, and its mean
+        cost over all trainings; None where each failed."""
+        if not history or (self._archive is None and self._screening is None and self._reuse):
+            return {}
         partner = _partner_key(history[-1][0])
-        everyone = parents(trial for generation in history for trial in generation if _partner_key(trial) == partner)
-        different = {parent.genome: (number, parent) for number, parent in reversed(everyone)}
-        ranked = sorted(different.values(), key=lambda found: (_last_if_failed(found[1].cost), found[0]))
-        return ranked[: self._archive]
-
-    def _averages(self, history: Sequence[Generation], coding: Coding, sign: float) -> dict[Genome, float]:
-        """The mean cost of every genome over all its evaluations against the last generation's partner."""
-        partner = _partner_key(history[-1][0])
+        numbers: dict[Genome, int] = {}
         costs: dict[Genome, list[float]] = {}
         for trial in (trial for generation in history for trial in generation):
-            genome, cost = coding.read(trial), slots.cost(trial, sign=sign)
-            if genome and cost is not None and _partner_key(trial) == partner:
+            genome = coding.read(trial)
+            if not genome or _partner_key(trial) != partner:
+                continue
+            numbers.setdefault(genome, trial.number)
+            cost = slots.cost(trial, sign=sign)
+            # A record of a known individual is no training of its own.
+            if cost is not None and trial.system_attrs[CLAIM]["reused"] is None:
                 costs.setdefault(genome, []).append(cost)
-        return {genome: sum(values) / len(values) for genome, values in costs.items()}
+        return {
+            genome: (number, Parent(genome, fmean(costs[genome]) if genome in costs else None))
+            for genome, number in numbers.items()
+        }
 
     def _taken(self, history: Sequence[Generation], coding: Coding) -> Callable[[Genome], bool] | None:
         if self._duplicates == "keep":

@@ -113,7 +113,7 @@ def check(url: str) -> None:
             store.client.head_bucket(Bucket=store.bucket)
         else:
             Path(url).mkdir(parents=True, exist_ok=True)
-    except Exception as error:
+    except Exception as error:  # Whatever a disk or an object store raises.
         cure = (
             "create the bucket, or mend AWS_ENDPOINT_URL or the credentials" if "://" in url else "name another folder"
         )

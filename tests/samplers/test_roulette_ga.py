@@ -84,7 +84,7 @@ def test_without_a_seed_two_studies_differ_but_each_is_a_function_of_itself() ->
     assert told(one) != told(two)
     assert [t.params for t in one.trials[:6]] != [t.params for t in two.trials[:6]]
     fresh = sampler(seed=None)
-    assert fresh.frontier(one).digest == one.sampler.frontier(one).digest  # type: ignore[attr-defined,union-attr]
+    assert fresh.frontier(one).brood.digest == one.sampler.frontier(one).brood.digest  # type: ignore[attr-defined,union-attr]
 
 
 PROGRAM = """
@@ -324,7 +324,7 @@ def test_a_glance_at_an_enqueued_study_does_not_change_its_evolution(seed) -> No
     study.sampler.next_slot(study)  # type: ignore[attr-defined]
     study.optimize(objective, n_trials=10)
     other = sampler(seed=seed)  # another worker
-    assert other.frontier(study).digest == study.sampler.frontier(study).digest  # type: ignore[attr-defined,union-attr]
+    assert other.frontier(study).brood.digest == study.sampler.frontier(study).brood.digest  # type: ignore[attr-defined,union-attr]
 
 
 @pytest.mark.filterwarnings("ignore:Fixed parameter")
