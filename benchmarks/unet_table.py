@@ -5,7 +5,8 @@
 
 4 levels, channels from (4, 8, 16, 32), 3 skip bits; photographs to label maps at 32 x 32 pixels. Every architecture is
 trained with the same seeds; those near the top get more, a block at a time, until the standard error of a mean is at
-most a quarter of the span of the best 0.5 %, or `--most` seeds are spent. What is done lies in `--work`, and in the
+most a quarter of the span of the best 0.5 %, or `--most` seeds are spent. What a seed does to all architectures alike
+(the same batches in the same order) is taken out first: it would only blur who is best. What is done lies in `--work`, and in the
 table once it is written, and is taken up again after an interruption; the table is benchmarks/tables/facades-32.npz.
 `--write` writes it as it is, and says how sure its top is.
 """
@@ -36,7 +37,7 @@ FIRST, MORE = 4, 8  # seeds trained together: of every architecture, and then of
 # gamma weighs the cost against L_Gen, in units of `constant_loss` over the original network's exact MACs.
 GAMMAS = (0.005, 0.01)
 TOP = 0.005
-DOUBT = 2.5  # standard errors that a row may be better than it looks
+DOUBT = 1.5  # standard errors that a row may be better than it looks
 ROUND = 256  # rows that get more seeds before all are looked at again
 
 
@@ -136,6 +137,23 @@ def cost_columns() -> dict[str, np.ndarray]:
     return {key: np.array([getattr(cost, key) for cost in costs]) for key in asdict(costs[0])}
 
 
+def without_seed_effects(losses: np.ndarray) -> np.ndarray:
+    """Losses of shape (rows, seeds), NaN where not trained, less each seed's own effect; those of all seeds add to 0.
+
+    A row's seeds are its first ones, and rows have different numbers of them: a lucky seed would favour those who have
+    it. Row means and seed effects are fitted to what is known, in turn, by least squares.
+    """
+    effects = np.zeros(losses.shape[1])
+    for _ in range(100):
+        means = np.nanmean(losses - effects, axis=1)
+        better = np.nanmean(losses - means[:, None], axis=0)
+        better -= better.mean()
+        if np.allclose(better, effects, rtol=0, atol=1e-6):
+            break
+        effects = better
+    return losses - effects
+
+
 @dataclass(frozen=True)
 class Sureness:
     """How well a table knows its top for one gamma, all in units of L_Gen.
@@ -160,6 +178,7 @@ class Sureness:
 
 def sureness(l_gen: np.ndarray, *, gamma: float, unit: float) -> Sureness:
     """Of losses of shape (rows, seeds)."""
+    l_gen = without_seed_effects(l_gen)
     count = np.isfinite(l_gen).sum(axis=1)
     pooled = np.sqrt(np.nanmean(np.nanvar(l_gen, axis=1, ddof=1)))  # a seed's spread, over all architectures
     spread = np.where(count >= 12, np.nanstd(l_gen, axis=1, ddof=1), pooled)
