@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,29 @@ class TcpServer:
             text=True,
             check=check,
         )
+
+    def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories='' -c fsync=off"
+        self._control("-o", options, "-l", str(self.folder / "data" / "log"), "start")
+
+    def stop(self) -> None:
+        """Stop as by a power cut; the next start recovers what was committed."""
+        self._control("-m", "immediate", "stop")
+
+    def restart(self, *, seconds: float) -> None:
+        """Be away for so long."""
+        self.stop()
+        time.sleep(seconds)
+        self.start()
+
+    def cut(self) -> int:
+        """Cut all connections to the database; how many there were."""
+        query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'optevo'"
+        command = ("psql", "--dbname", "postgres", "--tuples-only", "--command", query)
+        return int(self.tool(*command, user="postgres", password=SUPERUSER_PASSWORD).stdout)
+
+    def _control(self, *arguments: str) -> None:
+        _as_server([str(self.binaries / "pg_ctl"), "-D", str(self.folder / "data"), "-w", *arguments])
 
     def add_role(self) -> None:
         """What storage/role.sql does, as an administrator would run it."""
@@ -112,12 +136,10 @@ def tcp_postgres(*, role: bool = True, port: int = 0) -> Iterator[TcpServer]:
         _as_server(
             [str(binaries / "initdb"), "-D", str(data), *superuser, "--encoding=UTF8", "--locale=C", "--no-sync"]
         )
-        options = f"-c listen_addresses=127.0.0.1 -c port={server.port} -c unix_socket_directories='' -c fsync=off"
-        control = [str(binaries / "pg_ctl"), "-D", str(data), "-w"]
-        _as_server([*control, "-o", options, "-l", str(data / "log"), "start"])
+        server.start()
         try:
             if role:
                 server.add_role()
             yield server
         finally:
-            _as_server([*control, "-m", "immediate", "stop"])
+            server.stop()

