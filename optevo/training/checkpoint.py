@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from optevo.errors import OptevoError
-from optevo.training.pix2pix import Pix2Pix
+from optevo.training.base import Training
 
 
-def save_checkpoint(path: Path, model: Pix2Pix, *, step: int, facts: dict[str, Any] | None = None) -> None:
+def save_checkpoint(path: Path, model: Training, *, step: int, facts: Mapping[str, Any] | None = None) -> None:
     """Write the state after `step` steps. The file appears whole or not at all, even if the process is killed.
 
     Args:
@@ -25,7 +26,7 @@ def save_checkpoint(path: Path, model: Pix2Pix, *, step: int, facts: dict[str, A
         OptevoError: The disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    metadata = {"step": str(step), "facts": json.dumps(facts or {})}
+    metadata = {"step": str(step), "facts": json.dumps(dict(facts or {}))}
     try:
         save_file(_tensors(model), temporary, metadata=metadata)
         os.replace(temporary, path)
@@ -35,7 +36,7 @@ def save_checkpoint(path: Path, model: Pix2Pix, *, step: int, facts: dict[str, A
                           ) from error  # fmt: skip
 
 
-def load_checkpoint(path: Path, model: Pix2Pix, *, facts: dict[str, Any] | None = None) -> int:
+def load_checkpoint(path: Path, model: Training, *, facts: Mapping[str, Any] | None = None) -> int:
     """Bring `model` and torch's random states to where a checkpoint left them.
 
     Args:
@@ -49,54 +50,61 @@ def load_checkpoint(path: Path, model: Pix2Pix, *, facts: dict[str, Any] | None 
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as error:
+        step, stored = int(metadata["step"]), dict(json.loads(metadata["facts"]))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise OptevoError(f"{path}: not a readable checkpoint ({error}); delete it to start again.") from error
-    stored = json.loads(metadata["facts"])
     different = [key for key in {**stored, **(facts or {})} if stored.get(key) != (facts or {}).get(key)]
     if facts is not None and different:
         raise OptevoError(
             f"{path}: belongs to a run with another {different[0]} ({stored.get(different[0])!r}, "
             f"not {facts.get(different[0])!r}); delete it to start again, or name another folder."
         )
-    _restore(model, tensors)
-    return int(metadata["step"])
+    try:
+        _restore(model, tensors)
+    except (RuntimeError, KeyError, ValueError, IndexError) as error:
+        # torch names every tensor that does not fit; the last line is the most telling one.
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise OptevoError(f"{path}: does not fit this training ({reason}); delete it to start again.") from error
+    return step
 
 
-def _parts(model: Pix2Pix) -> dict[str, Any]:
-    return {"generator": model.generator, "discriminator": model.discriminator}
-
-
-def _adams(model: Pix2Pix) -> dict[str, torch.optim.Adam]:
-    return {"generator_adam": model.generator_adam, "discriminator_adam": model.discriminator_adam}
-
-
-def _tensors(model: Pix2Pix) -> dict[str, Tensor]:
+def _tensors(model: Training) -> dict[str, Tensor]:
+    parts = model.parts()
     tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
     if model.engine.device.type == "cuda":
         tensors["random.device"] = torch.cuda.get_rng_state(model.engine.device)
-    for part, module in _parts(model).items():
+    for part, module in parts.modules.items():
         tensors.update({f"{part}.{name}": value for name, value in module.state_dict().items()})
-    for part, adam in _adams(model).items():
+    for part, adam in parts.adams.items():
         for place, state in adam.state_dict()["state"].items():
             tensors.update({f"{part}.{place}.{name}": value for name, value in state.items()})
+    for part, other in parts.others.items():
+        tensors.update({f"{part}.{name}": value for name, value in other.state().items()})
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _restore(model: Pix2Pix, tensors: dict[str, Tensor]) -> None:
-    for part, module in _parts(model).items():
+def _restore(model: Training, tensors: Mapping[str, Tensor]) -> None:
+    parts = model.parts()
+    for part, module in parts.modules.items():
         module.load_state_dict(_under(part, tensors))
-    for part, adam in _adams(model).items():
-        state: dict[int, dict[str, Tensor]] = {}
-        parameters = [parameter for group in adam.param_groups for parameter in group["params"]]
-        for name, tensor in _under(part, tensors).items():
-            place, key = name.split(".")
-            state.setdefault(int(place), {})[key] = _laid_out_like(parameters[int(place)], tensor)
-        adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
+    for part, adam in parts.adams.items():
+        _restore_adam(adam, _under(part, tensors))
+    for part, other in parts.others.items():
+        other.restore({name: value.to(model.engine.device) for name, value in _under(part, tensors).items()})
     torch.set_rng_state(tensors["random.cpu"])
-    if "random.device" in tensors:
+    if "random.device" in tensors and model.engine.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.device"], model.engine.device)
+
+
+def _restore_adam(adam: torch.optim.Adam, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    parameters = [parameter for group in adam.param_groups for parameter in group["params"]]
+    for name, tensor in tensors.items():
+        place, key = name.split(".")
+        state.setdefault(int(place), {})[key] = _laid_out_like(parameters[int(place)], tensor)
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
@@ -104,5 +112,5 @@ def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
     return tensor if tensor.shape != parameter.shape else torch.empty_like(parameter.detach()).copy_(tensor)
 
 
-def _under(part: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _under(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}

@@ -6,12 +6,13 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from optevo.training.base import Parts, Training
 from optevo.training.engine import Engine
 from optevo.training.losses import l1, lsgan, lsgan_discriminator_loss
 from optevo.training.replay import ReplayBuffer
 
 
-class CycleGAN:
+class CycleGAN(Training):
     """Two generators, their discriminators and their optimizers.
 
     Args:
@@ -68,11 +69,14 @@ class CycleGAN:
         judge_losses = self._update_judges(a, b, fake_a=fake_a, fake_b=fake_b)
         return torch.cat((judge_losses, generator_losses)).detach()
 
-    def set_rate(self, factor: float) -> None:
-        """Set all learning rates to `factor` times the initial one."""
-        for optimizer in (self.generator_adam, self.judge_adam):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * factor
+    def parts(self) -> Parts:
+        """The four networks, their optimizers and the histories."""
+        networks = {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a, "judge_a": self.judge_a, "judge_b": self.judge_b}
+        return Parts(
+            modules=networks,
+            adams={"generator_adam": self.generator_adam, "judge_adam": self.judge_adam},
+            others={"history_a": self.history_a, "history_b": self.history_b},
+        )
 
     def _update_generators(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         self._judges_learn(False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from optevo.data.plan import Plan
 from optevo.data.resident import ResidentPairs
 from optevo.errors import OptevoError
+from optevo.training.base import Parts, Training
 from optevo.training.engine import Engine
 from optevo.training.losses import discriminator_loss, generator_loss, l1
 
@@ -40,7 +41,7 @@ class Schedule:
         return 1.0 - max(0, epoch + 1 - self.constant) / (self.decay + 1) if self.decay else 1.0
 
 
-class Pix2Pix:
+class Pix2Pix(Training):
     """A generator, its discriminator and their optimizers.
 
     Args:
@@ -84,11 +85,12 @@ class Pix2Pix:
         gan, pixel = self._update_generator(source, target, output)
         return torch.stack((d_loss.detach(), gan.detach(), pixel.detach()))
 
-    def set_rate(self, factor: float) -> None:
-        """Set both learning rates to `factor` times the initial one."""
-        for optimizer in (self.generator_adam, self.discriminator_adam):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * factor
+    def parts(self) -> Parts:
+        """Both networks and their optimizers."""
+        return Parts(
+            modules={"generator": self.generator, "discriminator": self.discriminator},
+            adams={"generator_adam": self.generator_adam, "discriminator_adam": self.discriminator_adam},
+        )
 
     def _update_discriminator(self, source: Tensor, target: Tensor, output: Tensor) -> Tensor:
         self.discriminator.requires_grad_(True)

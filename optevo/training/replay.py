@@ -1,5 +1,7 @@
 """The history of generated images that CycleGAN's discriminators are shown (1612.07828, section 2.3)."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,7 @@ class ReplayBuffer:
         images = torch.stack(self.images) if self.images else torch.empty(0)
         return {"images": images, "random": self._random.get_state()}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on where :meth:`state` was taken."""
         self.images = list(state["images"].clone().unbind()) if len(state["images"]) else []
         self._random.set_state(state["random"].cpu())
