@@ -18,7 +18,6 @@ The result goes to benchmarks/results/dashboard-open.json.
 import argparse
 import json
 import math
-import os
 import re
 import shutil
 import statistics
@@ -35,9 +34,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from facades_search import RESULTS, processor
 from optuna.storages import InMemoryStorage
 from PIL import Image
+from recording import RESULTS, hardware, rounded
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
@@ -228,7 +227,7 @@ def main() -> None:
     chromium = subprocess.run(["chromium", "--version"], capture_output=True, text=True).stdout.strip()
     result = {
         "what": f"Seconds until Chromium shows a study of {TRIALS} trials in `optevo dashboard`, from the navigation",
-        "hardware": {"processor": processor(), "cores": os.cpu_count()},
+        "hardware": hardware(),
         "versions": {**versions(), **packages, "chromium": chromium},
         "note": arguments.note,
         "median_open": {kind: statistics.median(page["open"] for page in pages) for kind, pages in found.items()},
@@ -237,18 +236,9 @@ def main() -> None:
         "pages": found,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "dashboard-open.json").write_text(json.dumps(rounded(result), indent=1) + "\n")
+    (RESULTS / "dashboard-open.json").write_text(json.dumps(rounded(result, digits=2), indent=1) + "\n")
     for kind in found:
         print(f"{kind}: median {result['median_open'][kind]:.2f} s, slowest {result['slowest_open'][kind]:.2f} s")
-
-
-def rounded(value: Any) -> Any:
-    """Hundredths of seconds are enough."""
-    if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [rounded(each) for each in value]
-    return round(value, 2) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

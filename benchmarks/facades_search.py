@@ -17,13 +17,13 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from recording import RESULTS, hardware
 
 from optevo import api
 from optevo.cli.table import summary
@@ -36,7 +36,6 @@ from optevo.search.study import best_distinct, distributions, open_search, versi
 from optevo.search.worker import open_worker, training_seed
 from optevo.tasks.fitness import cost_of, space_of
 
-RESULTS = Path(__file__).parent / "results"
 NAME = "facades-64"
 SEEDS = 3
 
@@ -137,7 +136,7 @@ def report(url: str, retrained: dict[str, list[float]], judged: dict[str, list[d
     winner = api.best(NAME, storage=url)
     return {
         "what": __doc__.splitlines()[0],
-        "hardware": {"processor": processor(), "cores": os.cpu_count()},
+        "hardware": hardware(),
         "versions": versions(),
         "specification": found.spec.model_dump(mode="json", exclude={"data": {"root"}}),
         "precision": found.record.precision,
@@ -153,14 +152,6 @@ def report(url: str, retrained: dict[str, list[float]], judged: dict[str, list[d
             for label, rows in judged.items()
         },
     }
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def markdown(result: dict[str, Any]) -> str:

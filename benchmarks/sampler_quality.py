@@ -202,10 +202,8 @@ def regrets(table: Table, gamma: float, rows: Sequence[int]) -> np.ndarray:
     """Regret after each evaluation, in seeds' standard deviations."""
     price = table.price(gamma)
     seen, judged = (table.seen + price)[list(rows)], (table.judged + price)[list(rows)]
-    lowest = np.minimum.accumulate(seen)
     # The first of the equally good stays; its judged value is what a user would have got.
-    place = np.maximum.accumulate(np.where(seen == lowest, np.arange(len(seen)), 0))
-    first = np.array([np.argmax(seen == lowest[at]) for at in place])
+    first = np.array([np.argmax(seen == lowest) for lowest in np.minimum.accumulate(seen)])
     return (judged[first] - (table.judged + price).min()) / table.spread
 
 

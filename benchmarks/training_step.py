@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from facades_search import RESULTS, processor
 from PIL import Image
+from recording import RESULTS, processor
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms

@@ -6,9 +6,9 @@
 4 levels, channels from (4, 8, 16, 32), 3 skip bits; photographs to label maps at 32 x 32 pixels. Every architecture is
 trained with the same seeds; those near the top get more, a block at a time, until the standard error of a mean is at
 most a quarter of the span of the best 0.5 %, or `--most` seeds are spent. What a seed does to all architectures alike
-(the same batches in the same order) is taken out first: it would only blur who is best. What is done lies in `--work`, and in the
-table once it is written, and is taken up again after an interruption; the table is benchmarks/tables/facades-32.npz.
-`--write` writes it as it is, and says how sure its top is.
+(the same batches in the same order) is taken out first: it would only blur who is best. What is done lies in `--work`,
+and in the table once it is written, and is taken up again after an interruption; the table is
+benchmarks/tables/facades-32.npz. `--write` writes it as it is, and says how sure its top is.
 """
 
 import argparse

@@ -1,0 +1,38 @@
+"""What every benchmark says of itself, and where its results lie. Loads nothing."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def hardware() -> dict[str, Any]:
+    """The processor and the number of its cores."""
+    return {"processor": processor(), "cores": os.cpu_count()}
+
+
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of installed packages, and of Python."""
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def rounded(value: Any, *, digits: int) -> Any:
+    """Plain data with all its floats rounded."""
+    if isinstance(value, dict):
+        return {key: rounded(each, digits=digits) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each, digits=digits) for each in value]
+    return round(value, digits) if isinstance(value, float) else value
