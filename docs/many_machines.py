@@ -101,6 +101,10 @@ RULES = """## What to know
   (`artifacts_missing` in the trial's attributes says so). A picture that is damaged is never shown as if it were not.
 - *Which pictures stay*: those of the newest generation, of the best of every generation, of the ten best of all and of
   the final. The others are removed as the search goes on; `optevo/search/collecting.py` holds the rule.
+- *Other versions*: a worker whose optevo, torch, numpy, scikit-learn, Pillow or optuna is another major or minor
+  release than the study's is refused by name, for results would change; a patch release is a warning.
+  `--accept-versions` lets it in. Who accepted what is kept in the study, `optevo study show` tells it, and everybody
+  else with those releases joins without being asked.
 - *Encryption*: `?sslmode=verify-full` in the URL makes the client insist on the server's certificate.
 - *SQLite* is for one machine. Its files do not belong on network drives.
 """

@@ -24,8 +24,9 @@ from optevo.search.retrying import Patience, is_outage
 from optevo.search.spec import Spec, find_spec, parse_spec, read_spec
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
-from optevo.search.study import Search, best_distinct, check_images, open_search, versions
+from optevo.search.study import Search, best_distinct, check_images, open_search
 from optevo.search.study import create_study as _create_study
+from optevo.search.versions import acceptances, check_versions, versions
 from optevo.spaces.unet import NAMED, UNetArchitecture, original
 from optevo.tasks.fitness import cost_of, original_of, space_of
 from optevo.tasks.splits import find_splits
@@ -134,6 +135,7 @@ def run_study(
     workers: int | None = None,
     data: Path | None = None,
     artifacts: str | None = None,
+    accept_versions: bool = False,
     on_snapshot: Callable[[Snapshot, int], None] | None = None,
     on_line: Say = print,
 ) -> Snapshot:
@@ -143,16 +145,20 @@ def run_study(
         workers: Processes; by default one a GPU, or as many as the cores allow.
         data: The images' folder, where it is not the specification's.
         artifacts: Where the study's artifact store is from here, if not where it was created to be.
+        accept_versions: Continue with versions of packages that change results; it is recorded in the study.
         on_snapshot: Called about once a second with the state and the number of living workers.
         on_line: Gets what the workers say.
 
     Raises:
+        UsageError: Other images, or other versions of packages, see :mod:`optevo.search.versions`.
         OptevoError: A worker failed; what it said was passed to `on_line`.
     """
     search = open_search(name, url=storage_url(storage))
     state = snapshot(search)
     if state.phase == "done":
         return state
+    # Once for all its workers, which are of this installation: they find the acceptance in the study.
+    check_versions(search.study, search.record.versions, accept=accept_versions, here=versions())
     search.splits(root=data)
     devices = _gpus(search)
     count = workers or len(devices) or max(1, (os.cpu_count() or 1) // search.record.threads)
@@ -195,12 +201,14 @@ def work(
     storage: str | None = None,
     data: Path | None = None,
     artifacts: str | None = None,
+    accept_versions: bool = False,
     attached: bool = False,
 ) -> int:
     """Be one worker of a study in this process. Returns the number of individuals trained.
 
     Args:
         artifacts: Where the study's artifact store is from here, if not where it was created to be.
+        accept_versions: Join with versions of packages that change results; it is recorded in the study.
         attached: Stop when standard input closes, that is when whoever started this worker is gone.
     """
     from optevo.search.artifacts import Artifacts, artifacts_url
@@ -213,7 +221,7 @@ def work(
     if attached:
         _stop_with_stdin(stop)
     with stopping(stop):
-        worker = open_worker(search, root=data, stop=stop)
+        worker = open_worker(search, root=data, stop=stop, accept_versions=accept_versions)
         collector = Collector(search, Artifacts(artifacts_url(search.url, given=artifacts, recorded=place)))
         worker.keep = _keeper_of_pictures(collector, worker.task)
         trained = worker.run()
@@ -568,6 +576,7 @@ def show(name: str, *, storage: str | None = None) -> dict[str, Any]:
         "best_trial": None if state.best is None else state.best.number,
         "best_value": None if state.best is None else state.best.value,
         "record": {key: getattr(search.record, key) for key in ("fingerprint", "precision", "threads", "versions")},
+        "accepted_versions": acceptances(search.study.user_attrs),
         "generations": generation_rows(search),
     }
 
@@ -582,11 +591,10 @@ def estimate(name: str, *, storage: str | None = None, data: Path | None = None)
         in MiB (the store and the winner's model).
     """
     from optevo.search.estimate import measure
-    from optevo.search.worker import open_worker
+    from optevo.search.worker import open_task
 
     search = open_search(name, url=storage_url(storage))
-    worker = open_worker(search, root=data)
-    measured = measure(worker.task)
+    measured = measure(open_task(search, root=data))
     settings = search.spec.sampler
     individuals = settings.population * settings.generations
     final = search.spec.final

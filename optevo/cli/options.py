@@ -34,5 +34,12 @@ Artifacts = Annotated[
         show_default=False,
     ),
 ]
+AcceptVersions = Annotated[
+    bool,
+    typer.Option(
+        "--accept-versions",
+        help="Join with releases of packages other than the study's that change results; it is recorded in the study.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Name = Annotated[str, typer.Argument(help="The study's name.", show_default=False)]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from optevo.cli.options import Artifacts, AsJson, Data, Name, Storage
+from optevo.cli.options import AcceptVersions, Artifacts, AsJson, Data, Name, Storage
 
 app = typer.Typer(name="study", help="Create and run searches, and see what they found.", no_args_is_help=True)
 
@@ -49,6 +49,7 @@ def run(
     storage: Storage = None,
     data: Data = None,
     artifacts: Artifacts = None,
+    accept_versions: AcceptVersions = False,
 ) -> None:
     """Continue a study until nothing is left to do."""
     from optevo import api
@@ -61,6 +62,7 @@ def run(
             workers=workers,
             data=data,
             artifacts=artifacts,
+            accept_versions=accept_versions,
             on_snapshot=view.show,
             on_line=view.line,
         )
@@ -95,9 +97,13 @@ def show(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(report, indent=2))
         return
     generations = report.pop("generations")
+    accepted = report.pop("accepted_versions")
     for key, value in report.items():
         if not isinstance(value, dict):
             typer.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
+    for each in accepted:
+        packages = ", ".join(f"{package} {version}" for package, version in each["versions"].items())
+        typer.echo(f"accepted versions: {packages} by {each['by']} at {each['at']}")
     print_rows(generations)
 
 

@@ -1,10 +1,8 @@
 """A study: what is stored with it, how it is created and opened. Loads torch only to create one."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,13 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optevo import __version__
 from optevo.data.check import check_pairs
 from optevo.errors import UsageError
 from optevo.evolution.screening import Screening
 from optevo.samplers import RosterSampler, RouletteGASampler
 from optevo.search.spec import Spec, parse_spec
 from optevo.search.store import masked, open_store
+from optevo.search.versions import versions
 from optevo.tasks.fitness import cost_of, over_budget, price, space_of
 from optevo.tasks.splits import Splits, find_splits
 
@@ -239,15 +237,6 @@ def summaries(*, url: str) -> list[dict[str, Any]]:
         for each in found
         if RECORD in each.user_attrs
     ]
-
-
-def versions() -> dict[str, str]:
-    """What results may depend on."""
-    return {
-        "optevo": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numpy", "optuna")},
-    }
 
 
 def best_distinct(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:

@@ -27,7 +27,8 @@ from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
 from optevo.search.retrying import Patience, is_outage
 from optevo.search.store import GRACE, HEARTBEAT, reason
-from optevo.search.study import Search, begin_final, versions
+from optevo.search.study import Search, begin_final
+from optevo.search.versions import check_versions, versions
 from optevo.tasks.unet import Evaluation, OverBudgetError, UNetTask
 from optevo.training.engine import Engine, resolve
 from optevo.training.pix2pix import DivergedError
@@ -292,8 +293,26 @@ def heartbeat(
             thread.join(timeout=GRACE)
 
 
-def open_worker(search: Search, *, root: Path | None = None, stop: threading.Event | None = None) -> Worker:
+def open_worker(
+    search: Search, *, root: Path | None = None, stop: threading.Event | None = None, accept_versions: bool = False
+) -> Worker:
     """Check that this machine can work for the study, and decode the images.
+
+    Args:
+        root: The images' folder, where it is not the specification's.
+        stop: Ends the work when it is set.
+        accept_versions: Join with versions of packages that change results; it is recorded in the study.
+
+    Raises:
+        UsageError: Other images, or other versions of packages.
+        OptevoError: This machine cannot compute what the others do.
+    """
+    check_versions(search.study, search.record.versions, accept=accept_versions, here=versions())
+    return Worker(search=search, task=open_task(search, root=root), stop=stop or threading.Event())
+
+
+def open_task(search: Search, *, root: Path | None = None) -> UNetTask:
+    """What evaluates the study's individuals on this machine, with the images decoded.
 
     Raises:
         UsageError: Other images.
@@ -301,23 +320,11 @@ def open_worker(search: Search, *, root: Path | None = None, stop: threading.Eve
     """
     engine = _engine(search)
     splits = search.splits(root=root)
-    _compare_versions(search)
-    task = UNetTask.load(search.spec, splits, engine=engine, loss_unit=search.record.loss_unit)
-    return Worker(search=search, task=task, stop=stop or threading.Event())
+    return UNetTask.load(search.spec, splits, engine=engine, loss_unit=search.record.loss_unit)
 
 
 def _engine(search: Search) -> Engine:
     return resolve(device=search.spec.engine.device, precision=search.record.precision, threads=search.record.threads)
-
-
-def _compare_versions(search: Search) -> None:
-    mine = versions()
-    for package, theirs in search.record.versions.items():
-        if mine.get(package) != theirs:
-            log.warning(
-                "the study was created with %s %s, this is %s: values may differ in their last digits",
-                package, theirs, mine.get(package),
-            )  # fmt: skip
 
 
 def _ask(study: Study) -> Trial:
