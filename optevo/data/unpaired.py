@@ -45,6 +45,13 @@ class UnpairedPlan:
     def __len__(self) -> int:
         return len(self.index_a)
 
+    def to(self, a: torch.device, b: torch.device) -> UnpairedPlan:
+        """The same plan where either domain's images lie, moved once so that no step waits for it."""
+        return UnpairedPlan(
+            *(part.to(a) for part in (self.index_a, self.crop_a, self.flip_a)),
+            *(part.to(b) for part in (self.index_b, self.crop_b, self.flip_b)),
+        )
+
 
 def find_unpaired(root: Path, *, val_fraction: float, test_fraction: float, seed: int) -> UnpairedFiles:
     """The images under `root` as CycleGAN lays them out: trainA, trainB, testA, testB.

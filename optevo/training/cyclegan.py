@@ -1,14 +1,17 @@
 """CycleGAN training (1703.10593), one step at a time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from optevo.data.resident import ResidentImages
+from optevo.data.unpaired import UnpairedPlan, unpaired_batch
 from optevo.training.base import Parts, Training
 from optevo.training.engine import Engine
 from optevo.training.losses import l1, lsgan, lsgan_discriminator_loss
+from optevo.training.pix2pix import CHECK_EVERY, Schedule, check_finite
 from optevo.training.replay import ReplayBuffer
 
 
@@ -115,3 +118,42 @@ class CycleGAN(Training):
         # While the generators learn, gradients only pass through the discriminators; their own are not wanted.
         self.judge_a.requires_grad_(learn)
         self.judge_b.requires_grad_(learn)
+
+
+def train(
+    model: CycleGAN,
+    a: ResidentImages,
+    b: ResidentImages,
+    plan: UnpairedPlan,
+    *,
+    start: int = 0,
+    schedule: Schedule | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Follow a plan from step `start` to its end.
+
+    Args:
+        model: What is trained, in place.
+        a, b: The images of either domain.
+        plan: Every random choice about the data, made beforehand: a run that is continued takes the same.
+        schedule: Learning rates; constant by default.
+        on_step: Called with the number of steps done, after each; may raise to end the training.
+
+    Returns:
+        Mean losses over the steps, in the order of `LOSSES`; zeros if there are none.
+
+    Raises:
+        DivergedError: A loss became NaN or infinite.
+    """
+    plan = plan.to(a.index_device, b.index_device)
+    total = torch.zeros(len(model.LOSSES), device=model.engine.device)
+    steps = len(plan)
+    for step in range(start, steps):
+        if schedule is not None:
+            model.set_rate(schedule.factor(step))
+        total += model.step(*unpaired_batch(a, b, plan, step))
+        if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
+            check_finite(total, step + 1)
+        if on_step is not None:
+            on_step(step + 1)
+    return total / max(1, steps - start)

@@ -150,12 +150,13 @@ def train(
         source, target = data.batch(plan.index[step], crop=plan.crop[step], flip=plan.flip[step])
         total += model.step(source, target)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
-            _check(total, step + 1)
+            check_finite(total, step + 1)
         if on_step is not None:
             on_step(step + 1)
     return total / max(1, steps - start)
 
 
-def _check(total: Tensor, step: int) -> None:
+def check_finite(total: Tensor, step: int) -> None:
+    """Raise DivergedError unless all losses so far are finite."""
     if not torch.isfinite(total).all():
         raise DivergedError(f"the loss is no longer finite at step {step}.")

@@ -1,17 +1,21 @@
 """CycleGAN's step against a textbook loop, and its history of generated images."""
 
 import copy
+import dataclasses
 import itertools
 
 import pytest
 import torch
 from torch import nn
 
+from optevo.data.resident import ResidentImages
+from optevo.data.unpaired import unpaired_plan
 from optevo.networks.patchgan import PatchGAN
 from optevo.networks.resnet import ResNetGenerator
 from optevo.spaces.resnet import cyclegan
-from optevo.training.cyclegan import CycleGAN
+from optevo.training.cyclegan import CycleGAN, train
 from optevo.training.engine import Engine
+from optevo.training.pix2pix import DivergedError, Schedule
 from optevo.training.replay import ReplayBuffer
 
 FP32 = Engine(device=torch.device("cpu"), precision="fp32", threads=1)
@@ -133,3 +137,43 @@ def test_an_empty_history_keeps_nothing() -> None:
     assert restored.images == []
     with pytest.raises(ValueError, match="size must not be negative"):
         ReplayBuffer(size=-1, seed=0)
+
+
+# Following a plan.
+
+
+def test_training_follows_its_plan_and_goes_on_in_its_middle() -> None:
+    random = torch.Generator().manual_seed(1)
+    a, b = (
+        ResidentImages(torch.randint(0, 256, (3, 18, 18, 3), generator=random, dtype=torch.uint8), list("xyz"),
+                       (16, 16), torch.device("cpu"), "device")
+        for _ in range(2)
+    )  # fmt: skip
+    plan = unpaired_plan(a, b, steps=5, batch_size=1, seed=4)
+    schedule = Schedule(steps_per_epoch=2, constant=1, decay=1)
+    models = []
+    for cuts in ((0,), (0, 2)):
+        parts = {name: module.float() for name, module in networks().items()}
+        model = CycleGAN(**parts, engine=FP32, replay=2, seed=6)
+        seen: list[int] = []
+        for start, stop in zip(cuts, (*cuts[1:], None), strict=True):
+            part = dataclasses.replace(plan, index_a=plan.index_a[:stop], index_b=plan.index_b[:stop])
+            losses = train(model, a, b, part, start=start, schedule=schedule, on_step=seen.append)
+        assert seen == [1, 2, 3, 4, 5]
+        assert losses.shape == (8,)
+        assert model.generator_adam.param_groups[0]["lr"] == pytest.approx(2e-4 * schedule.factor(4))
+        models.append(model)
+    for one, other in zip(models[0].a_to_b.parameters(), models[1].a_to_b.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_training_says_when_a_loss_is_no_longer_finite() -> None:
+    parts = {name: module.float() for name, module in networks().items()}
+    with torch.no_grad():
+        next(parts["a_to_b"].parameters()).fill_(float("nan"))
+    images = ResidentImages(
+        torch.zeros(1, 16, 16, 3, dtype=torch.uint8), ["x"], (16, 16), torch.device("cpu"), "device"
+    )  # fmt: skip
+    plan = unpaired_plan(images, images, steps=2, batch_size=1, seed=0)
+    with pytest.raises(DivergedError, match="step 2"):
+        train(CycleGAN(**parts, engine=FP32), images, images, plan)
