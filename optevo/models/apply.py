@@ -25,12 +25,14 @@ class Translator:
     Attributes:
         run: float32 (B, input_channels, H, W) in [-1, 1] -> (B, output_channels, H, W) in [-1, 1].
         multiple: of what H and W must be multiples, in pixels.
+        least: the smallest H and W, itself a multiple.
         input_channels: 1 (grey) or 3 (RGB).
         active: the context to run it in.
     """
 
     run: Callable[[Array], Array]
     multiple: int
+    least: int
     input_channels: int
     active: Callable[[], AbstractContextManager[None]] = nullcontext
 
@@ -60,7 +62,8 @@ def apply_model(
     """Translate pictures, each at its own size, into PNG files of the same names.
 
     A generator that halves the picture `depth` times takes multiples of `2 ** depth` pixels, so a picture is padded
-    to the next ones by reflection, alike on opposite sides, and the output cropped back. Pictures are not scaled: a
+    to the next ones (and to the smallest that it takes) by reflection, alike on opposite sides, and the output cropped
+    back. Pictures are not scaled: a
     model trained on 256 x 256 pixels sees a larger picture's details larger than it learned them.
 
     The inputs are never touched. Outputs that are there already are left, so an interrupted run goes on where it
@@ -132,34 +135,37 @@ def open_translator(model: Path, *, device: str = "auto") -> Translator:
     """
     if model.suffix == ".onnx":
         opened = open_onnx(model, device=device)
-        return Translator(opened, opened.facts.multiple, opened.facts.input_channels)
+        return Translator(opened, opened.facts.multiple, opened.facts.least, opened.facts.input_channels)
     if model.is_file():
         raise UsageError(f"{model}: is neither a model folder nor an .onnx file; name one of them")
     return _open_folder(model, device=device)
 
 
-def padded(pixels: Pixels, *, multiple: int) -> tuple[Pixels, tuple[slice, slice]]:
-    """Pad (H, W, C) to multiples of `multiple` by reflection, and say which rows and columns are the picture.
+def padded(pixels: Pixels, *, multiple: int, least: int = 1) -> tuple[Pixels, tuple[slice, slice]]:
+    """Pad (H, W, C) to multiples of `multiple`, at least `least`, by reflection; say which part is the picture.
 
     Both sides of a direction get half, the later one the odd pixel. A picture smaller than its padding is reflected
     back and forth.
     """
-    room = [-side % multiple for side in pixels.shape[:2]]
+    room = [_side(side, multiple=multiple, least=least) - side for side in pixels.shape[:2]]
     before = [extra // 2 for extra in room]
     widths = [(first, extra - first) for first, extra in zip(before, room, strict=True)]
     part = tuple(slice(first, first + side) for first, side in zip(before, pixels.shape[:2], strict=True))
     return np.pad(pixels, [*widths, (0, 0)], mode="reflect"), (part[0], part[1])
 
 
+def _side(side: int, *, multiple: int, least: int) -> int:
+    return max(side + -side % multiple, least)
+
+
 def _open_folder(folder: Path, *, device: str) -> Translator:
     import torch
 
-    from optevo.models.folder import FACTS, load_generator, read_facts
-    from optevo.spaces.unet import UNetArchitecture
+    from optevo.models.folder import FACTS, architecture_of, load_generator, read_facts
     from optevo.training.engine import resolve
     from optevo.training.validation import evaluated
 
-    architecture = UNetArchitecture.from_dict(read_facts(folder).architecture)
+    architecture = architecture_of(read_facts(folder))
     for key in ("input_channels", "output_channels"):
         if getattr(architecture, key) not in (1, 3):
             raise UsageError(f"{folder / FACTS}: {key} = {getattr(architecture, key)}: pictures have 1 or 3")
@@ -171,7 +177,7 @@ def _open_folder(folder: Path, *, device: str) -> Translator:
             output: Array = generator(torch.from_numpy(batch).to(engine.device)).cpu().numpy()
         return output
 
-    return Translator(run, 2**architecture.depth, architecture.input_channels, engine.active)
+    return Translator(run, architecture.multiple, architecture.least, architecture.input_channels, engine.active)
 
 
 @dataclass
@@ -244,12 +250,12 @@ def _groups(
 
 def _read(path: Path, target: Path, translator: Translator, *, max_pixels: int) -> _Picture:
     pixels = read_image(path, channels=translator.input_channels, max_pixels=max_pixels)
-    height, width = (side + -side % translator.multiple for side in pixels.shape[:2])
+    height, width = (_side(side, multiple=translator.multiple, least=translator.least) for side in pixels.shape[:2])
     if height * width > max_pixels:
         raise UsageError(
             f"{path}: is too large (padded to {width} x {height} pixels, at most {max_pixels:,} in all); scale it down"
         )
-    return _Picture(path, target, *padded(pixels, multiple=translator.multiple))
+    return _Picture(path, target, *padded(pixels, multiple=translator.multiple, least=translator.least))
 
 
 def _translate(group: list[_Picture], translator: Translator, progress: _Progress) -> list[Path]:

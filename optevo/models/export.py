@@ -26,9 +26,9 @@ from optevo.data.images import to_array, to_channels
 from optevo.data.pairs import find_pairs
 from optevo.data.resident import load_pairs
 from optevo.errors import OptevoError, UsageError
-from optevo.models.folder import ModelFacts, load_generator, read_facts
+from optevo.models.families import Architecture
+from optevo.models.folder import ModelFacts, architecture_of, load_generator, read_facts
 from optevo.models.onnx_file import INPUT, OUTPUT, ExportFacts, one_line, open_onnx, require
-from optevo.spaces.unet import UNetArchitecture
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -94,8 +94,8 @@ def export_model(
 ) -> ExportReport:
     """Export a model folder's generator, in eval mode, and re-run the file on real images before it is let out.
 
-    The ONNX file takes any batch, and any height and width that are multiples of `2 ** depth`; `optevo model apply`
-    pads to those. It holds what it needs to know of itself (:class:`optevo.models.onnx_file.ExportFacts`). A pt2 file
+    The ONNX file takes any batch, and any height and width that the generator takes; `optevo model apply` pads to
+    those. It holds what it needs to know of itself (:class:`optevo.models.onnx_file.ExportFacts`). A pt2 file
     (`torch.export.load`) takes any batch at one height and width. The file appears whole or not at all.
 
     Half precision stores and computes in float16, and takes and gives float16; the file is half as large. A GPU or a
@@ -120,7 +120,7 @@ def export_model(
     folder = Path(folder)
     bound = _checked_tolerance(tolerance, half=half)
     facts = read_facts(folder)
-    architecture = UNetArchitecture.from_dict(facts.architecture)
+    architecture = architecture_of(facts)
     fixed = _checked_size(size, format=format, facts=facts, architecture=architecture)
     target = out or folder / default_name(format=format, half=half, size=fixed)
     _check_target(target, format=format)
@@ -144,7 +144,7 @@ def export_model(
         half=half,
         opset=OPSET if format == "onnx" else None,
         size=fixed,
-        multiple=2**architecture.depth,
+        multiple=architecture.multiple,
         file_bytes=file_bytes,
         largest_difference=difference,
         tolerance=bound,
@@ -190,13 +190,11 @@ def largest_difference(
     return float(torch.stack(differences).max())  # torch's max keeps a NaN, Python's may not
 
 
-def tried_shapes(
-    size: tuple[int, int], *, architecture: UNetArchitecture, fixed: bool
-) -> tuple[tuple[int, int, int], ...]:
+def tried_shapes(size: tuple[int, int], *, architecture: Architecture, fixed: bool) -> tuple[tuple[int, int, int], ...]:
     """(batch, height, width) that an export is re-run on: its own size and, unless that is fixed, other rectangles."""
-    (height, width), multiple = size, 2**architecture.depth
+    (height, width), multiple, least = size, architecture.multiple, architecture.least
     own = ((1, height, width), (3, height, width))
-    return own if fixed else (*own, (2, height + multiple, width), (1, multiple, 2 * multiple))
+    return own if fixed else (*own, (2, height + multiple, width), (1, least, least + multiple))
 
 
 def _checked_tolerance(tolerance: float | None, *, half: bool) -> float:
@@ -208,7 +206,7 @@ def _checked_tolerance(tolerance: float | None, *, half: bool) -> float:
 
 
 def _checked_size(
-    size: tuple[int, int] | None, *, format: Format, facts: ModelFacts, architecture: UNetArchitecture
+    size: tuple[int, int] | None, *, format: Format, facts: ModelFacts, architecture: Architecture
 ) -> tuple[int, int] | None:
     if format not in ("onnx", "pt2"):
         raise UsageError(f"format = {format!r}: must be 'onnx' or 'pt2'")
@@ -268,17 +266,18 @@ def _write(
 
 
 def _about(facts: ModelFacts, *, half: bool) -> ExportFacts:
-    architecture = UNetArchitecture.from_dict(facts.architecture)
+    architecture = architecture_of(facts)
     return ExportFacts(
         version=__version__,
         title=facts.title,
         direction=facts.direction,
         input_channels=architecture.input_channels,
         output_channels=architecture.output_channels,
-        multiple=2**architecture.depth,
+        multiple=architecture.multiple,
         half=half,
         height=facts.size[0],
         width=facts.size[1],
+        least=architecture.least,
     )
 
 
@@ -286,12 +285,12 @@ def _write_onnx(generator: nn.Module, path: Path, *, about: ExportFacts) -> None
     size = sum(tensor.numel() * tensor.element_size() for tensor in generator.state_dict().values())
     if size > MAX_ONNX_BYTES:
         raise UsageError(f"{path.name}: {size / 2**30:.1f} GiB are too much for ONNX; use --half or --format pt2")
-    unit = about.multiple
+    unit, fewest = about.multiple, about.least // about.multiple
     # A dimension of 1 in the example would be taken for a constant, also inside: the innermost level of a picture of
     # one `multiple` is one pixel. The strides are said as a factor, or the exporter could not prove that the skips fit.
-    example = _example(generator, about, batch=2, height=2 * unit, width=3 * unit)
+    example = _example(generator, about, batch=2, height=2 * about.least, width=3 * about.least)
     dim = torch.export.Dim
-    shape = {0: dim("batch", min=1), 2: unit * dim("rows", min=1), 3: unit * dim("columns", min=1)}
+    shape = {0: dim("batch", min=1), 2: unit * dim("rows", min=fewest), 3: unit * dim("columns", min=fewest)}
     program = torch.onnx.export(
         generator,
         (example,),
@@ -381,7 +380,7 @@ def _scaled(picture: Tensor, *, height: int, width: int) -> Tensor:
     return F.interpolate(picture[None], size=(height, width), mode="bilinear", antialias=True)
 
 
-def _pictures(images: Images, *, facts: ModelFacts, architecture: UNetArchitecture) -> tuple[list[Tensor], str]:
+def _pictures(images: Images, *, facts: ModelFacts, architecture: Architecture) -> tuple[list[Tensor], str]:
     """Float32 (C, H, W) in [-1, 1], and where they are from."""
     if images is None:
         return _drawn(facts, architecture), "drawn facades"
@@ -396,7 +395,7 @@ def _pictures(images: Images, *, facts: ModelFacts, architecture: UNetArchitectu
     return [image.float() for image in given], "given tensors"
 
 
-def _drawn(facts: ModelFacts, architecture: UNetArchitecture) -> list[Tensor]:
+def _drawn(facts: ModelFacts, architecture: Architecture) -> list[Tensor]:
     size = (max(16, facts.size[0]), max(16, facts.size[1]))  # nothing smaller can be drawn
     half = 0 if facts.direction == "AtoB" else 1
     drawn = [draw_facade(seed=0, split="test", index=index, size=size)[half] for index in range(PICTURES)]
@@ -404,7 +403,7 @@ def _drawn(facts: ModelFacts, architecture: UNetArchitecture) -> list[Tensor]:
     return [torch.from_numpy(array.astype(np.float32) / 127.5 - 1).permute(2, 0, 1) for array in arrays]
 
 
-def _of_folder(root: Path, *, facts: ModelFacts, architecture: UNetArchitecture) -> list[Tensor]:
+def _of_folder(root: Path, *, facts: ModelFacts, architecture: Architecture) -> list[Tensor]:
     found = find_pairs(root)
     split = next(split for split in ("test", "val", "train") if found.get(split))
     pairs = load_pairs(

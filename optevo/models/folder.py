@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from optevo import __version__
 from optevo.errors import OptevoError, UsageError
-from optevo.spaces.unet import UNetArchitecture
+from optevo.models.families import FAMILIES, Architecture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import nn
 
 FORMAT = 1
+PAIR_FACTS = "pair.json"  # of a folder with two model folders, see optevo.models.pair
 WEIGHTS, FACTS, SAMPLES, CARD = "generator.safetensors", "model.json", "samples.png", "README.md"
 
 # A weights file says how large its tensors are before they are made; model.json must agree within this.
@@ -26,7 +27,10 @@ MAX_PARAMETERS = 2_000_000_000
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """`model.json`. `metrics` have their protocol in their names; sizes are (height, width) in pixels."""
+    """`model.json`. `metrics` have their protocol in their names; sizes are (height, width) in pixels.
+
+    `family` is a key of :data:`optevo.models.families.FAMILIES`, and `architecture` what that family's `to_dict` gives.
+    """
 
     architecture: dict[str, Any]
     size: tuple[int, int]
@@ -104,16 +108,23 @@ def read_facts(folder: Path) -> ModelFacts:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        if (folder / PAIR_FACTS).is_file():
+            raise UsageError(f"{folder}: holds two models; name {folder / 'a_to_b'} or {folder / 'b_to_a'}.") from None
         raise UsageError(f"{folder}: not a model folder ({path.name}: {error}).") from None
-    if not isinstance(stored, Mapping) or stored.get("format") != FORMAT or stored.get("family") != "unet":
+    if not isinstance(stored, Mapping) or stored.get("format") != FORMAT or stored.get("family") not in FAMILIES:
         made = stored.get("optevo", "an unknown version") if isinstance(stored, Mapping) else "an unknown version"
         raise UsageError(f"{path}: written by optevo {made}; this is {__version__}, which cannot read it.")
     try:
         facts = ModelFacts(**{**stored, "size": tuple(stored["size"])})
-        UNetArchitecture.from_dict(facts.architecture)
+        architecture_of(facts)
     except (TypeError, KeyError) as error:
         raise UsageError(f"{path}: damaged ({error}).") from None
     return facts
+
+
+def architecture_of(facts: ModelFacts) -> Architecture:
+    """The architecture of a model, as its family has it."""
+    return FAMILIES[facts.family].read(facts.architecture)
 
 
 def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
@@ -125,7 +136,7 @@ def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
 
     Returns:
         A module from `(B, C_in, H, W)` to `(B, C_out, H, W)`, both in [-1, 1]; H and W are multiples of
-        `2 ** architecture.depth`.
+        `module.architecture.multiple`.
 
     Raises:
         UsageError: The folder is no model folder, or its parts do not fit each other.
@@ -133,8 +144,6 @@ def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-
-    from optevo.networks.unet import UNetGenerator
 
     folder = Path(folder)
     facts = read_facts(folder)
@@ -145,7 +154,7 @@ def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{folder / WEIGHTS}: not readable ({error}).") from None
     with torch.device("meta"):
-        generator = UNetGenerator(UNetArchitecture.from_dict(facts.architecture))
+        generator = FAMILIES[facts.family].network()(architecture_of(facts))
     try:
         generator.load_state_dict(weights, assign=True)
     except RuntimeError as error:
@@ -155,19 +164,20 @@ def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
 
 def _card(facts: ModelFacts, *, pictured: bool) -> str:
     height, width = facts.size
+    family = FAMILIES[facts.family]
     lines = [
         f"# {facts.title}",
         "",
-        f"A U-Net generator ({facts.direction}) for {height} x {width} pixels, made by optevo {facts.optevo}.",
+        f"A {family.title} generator ({facts.direction}) for {height} x {width} pixels, made by optevo {facts.optevo}.",
         "",
-        f"- channels {list(facts.architecture['channels'])}, skips {[int(s) for s in facts.architecture['skips']]}",
+        f"- {family.summary(architecture_of(facts))}",
         f"- {facts.parameters / 1e6:.3f} M parameters",
         f"- {facts.exact_macs / 1e6:.1f} M multiply-accumulates an image, exactly; "
         f"{facts.literature_macs / 1e6:.1f} M as the literature counts them (thop)",
         *[f"- {name}: {value:.4f}" for name, value in facts.metrics.items()],
         f"- seed {facts.seed}, data fingerprint {facts.fingerprint}, trained in {facts.precision}",
         "",
-        *(["![Input, output and target](samples.png)", ""] if pictured else []),
+        *(["![What it makes of test images](samples.png)", ""] if pictured else []),
         "```python",
         "import optevo",
         'generator = optevo.load_generator("THIS FOLDER")  # (B, C, H, W) in [-1, 1] -> the same',

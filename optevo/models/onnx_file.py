@@ -32,6 +32,7 @@ class ExportFacts:
         input_channels: 1 (grey) or 3 (RGB).
         output_channels: 1 or 3.
         multiple: heights and widths are multiples of this many pixels.
+        least: the smallest height and width; the multiple itself where the file does not say.
         half: whether weights, input and output are float16; float32 otherwise. Values lie in [-1, 1] in both.
         height, width: pixels, of the pictures that it was trained on. The file takes other sizes too.
     """
@@ -45,6 +46,7 @@ class ExportFacts:
     half: bool
     height: int
     width: int
+    least: int
 
     def to_metadata(self) -> dict[str, str]:
         """As ONNX stores it: text."""
@@ -59,6 +61,7 @@ class ExportFacts:
             UsageError: a key is missing, or its value is none that optevo writes.
         """
         texts = {key: stored.get(f"{PREFIX}{key}") for key in cls.__dataclass_fields__}
+        texts["least"] = texts["least"] or texts["multiple"]
         missing = [key for key, value in texts.items() if value is None]
         if missing:
             raise UsageError(
@@ -68,6 +71,7 @@ class ExportFacts:
         ranges = {
             "input_channels": range(1, 4, 2), "output_channels": range(1, 4, 2), "multiple": range(1, MAX_MULTIPLE + 1),
             "height": range(1, MAX_MULTIPLE + 1), "width": range(1, MAX_MULTIPLE + 1),
+            "least": range(1, MAX_MULTIPLE + 1),
         }  # fmt: skip
         values: dict[str, Any] = {key: str(value) for key, value in texts.items()}
         for key, allowed in ranges.items():

@@ -1,7 +1,7 @@
 """The PatchGAN discriminator of pix2pix."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ class PatchGAN(nn.Module):
         layers: convolutions with stride 2, at least 1. Patches are 16, 34, 70, 142, ... pixels for 1, 2, 3, 4, ...
         norm: "batch" (pix2pix), or "instance" without parameters of its own, after convolutions with bias (CycleGAN).
 
+    Attributes:
+        shape: the arguments, as JSON knows them.
+
     Shapes:
         input (B, input_channels, H, W); output (B, 1, H // 2**layers - 2, W // 2**layers - 2), real values (logits):
         30 x 30 for 256 pixels, 6 x 6 for 64.
@@ -45,6 +48,7 @@ class PatchGAN(nn.Module):
             if value < 1:
                 raise UsageError(f"{name} = {value!r}: must be at least 1; pix2pix has ndf = 64 and layers = 3")
         self.layers = layers
+        self.shape: dict[str, Any] = {"input_channels": input_channels, "ndf": ndf, "layers": layers, "norm": norm}
         self.model = nn.Sequential(*_stack(input_channels, ndf=ndf, layers=layers, norm=norm))
         init_weights(self)
 

@@ -1,6 +1,7 @@
 """CycleGAN's residual generators of any widths (arXiv 1703.10593): what is left when filters are taken out of one."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -62,14 +63,18 @@ class ResNetArchitecture:
         """Heights and widths of images are multiples of this."""
         return int(2 ** len(self.down))
 
+    @property
+    def least(self) -> int:
+        """The smallest height and width: a reflection of 3 pixels needs 4, and one of 1 pixel inside the blocks 2."""
+        return max(4, 2 * self.multiple)
+
     def check_size(self, height: int, width: int) -> None:
         """Raise UsageError unless images of `height` x `width` pixels can be halved and restored."""
         for name, value in (("height", height), ("width", width)):
-            # A reflection of 3 pixels needs 4; inside the blocks one of 1 pixel needs 2.
-            if value % self.multiple or value < max(4, 2 * self.multiple):
+            if value % self.multiple or value < self.least:
                 raise UsageError(
-                    f"{name} = {value}: this generator needs a multiple of {self.multiple}, at least "
-                    f"{max(4, 2 * self.multiple)} pixels; change the size"
+                    f"{name} = {value}: this generator needs a multiple of {self.multiple}, at least {self.least} "
+                    "pixels; change the size"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,3 +106,44 @@ def cyclegan(
         input_channels=input_channels,
         output_channels=output_channels,
     )
+
+
+def architecture_of_shapes(shapes: Mapping[str, Sequence[int]]) -> ResNetArchitecture:
+    """The architecture of a state dict, read from its tensors' shapes under the names of CycleGAN's PyTorch code.
+
+    `model.1.weight` is the first convolution, `model.N.conv_block.1.weight` the first of a residual block; of the other
+    `model.N.weight` the former half halve the image, the latter double it, and the last gives the image. What else is
+    in the state dict is not looked at: whoever loads it into the network will see.
+
+    Args:
+        shapes: By name.
+
+    Raises:
+        UsageError: The shapes are no such network's; the message begins with the key.
+    """
+    convolutions = _numbers(shapes, r"model\.(\d+)\.weight")
+    blocks = _numbers(shapes, r"model\.(\d+)\.conv_block\.1\.weight")
+    if convolutions[:1] != [1] or len(convolutions) < 4 or len(convolutions) % 2:
+        wrong = next((key for key in shapes if not re.fullmatch(r"model\.\d+\..*", key)), "model.1.weight")
+        raise UsageError(f"{wrong}: is not what CycleGAN's residual generator has there")
+    middle = len(convolutions) // 2
+    _, *down = convolutions[:middle]
+    *up, last = convolutions[middle:]
+    return ResNetArchitecture(
+        stem=_width(shapes, "model.1.weight", axis=0),
+        down=tuple(_width(shapes, f"model.{number}.weight", axis=0) for number in down),
+        inner=tuple(_width(shapes, f"model.{number}.conv_block.1.weight", axis=0) for number in blocks),
+        up=tuple(_width(shapes, f"model.{number}.weight", axis=1) for number in up),
+        input_channels=_width(shapes, "model.1.weight", axis=1),
+        output_channels=_width(shapes, f"model.{last}.weight", axis=0),
+    )
+
+
+def _numbers(shapes: Mapping[str, Sequence[int]], pattern: str) -> list[int]:
+    return sorted(int(found.group(1)) for key in shapes if (found := re.fullmatch(pattern, key)))
+
+
+def _width(shapes: Mapping[str, Sequence[int]], key: str, *, axis: int) -> int:
+    if len(shapes[key]) != 4:
+        raise UsageError(f"{key}: has the shape {tuple(shapes[key])}, and the weights of a convolution have 4 axes")
+    return int(shapes[key][axis])

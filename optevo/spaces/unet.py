@@ -56,6 +56,16 @@ class UNetArchitecture:
         """Number of encoder levels; each halves the image."""
         return len(self.channels)
 
+    @property
+    def multiple(self) -> int:
+        """Heights and widths of images are multiples of this."""
+        return int(2**self.depth)
+
+    @property
+    def least(self) -> int:
+        """The smallest height and width of an image."""
+        return self.multiple
+
     def to_dict(self) -> dict[str, Any]:
         """The architecture as JSON knows it: lists, ints and bools."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
