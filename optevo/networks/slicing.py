@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optevo.errors import UsageError
-
-Mask = NDArray[np.bool_]
+from optevo.spaces.filters import Mask
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -33,14 +31,25 @@ class FilterGroup:
     Attributes:
         name: Of the layer that writes these channels first.
         size: Number of channels, one bit of a mask each.
-        writers: Names of all layers whose output channels they are.
-        readers: Names of the layers whose input channels they are.
+        writes: The layers whose output channels they are, norms too, each with its channels for one filter: 1, or
+            more where positions were flattened into channels.
+        reads: The layers whose input channels they are, likewise.
     """
 
     name: str
     size: int
-    writers: tuple[str, ...]
-    readers: tuple[str, ...]
+    writes: Mapping[str, int]
+    reads: Mapping[str, int]
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Names of all layers whose output channels they are."""
+        return tuple(self.writes)
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Names of the layers whose input channels they are."""
+        return tuple(self.reads)
 
 
 def filter_groups(module: nn.Module, example: Tensor) -> list[FilterGroup]:
@@ -60,9 +69,9 @@ def filter_groups(module: nn.Module, example: Tensor) -> list[FilterGroup]:
     graph = _graph(module, example)
     found = []
     for group in graph.get_all_groups(root_module_types=list(CONVOLUTIONS), ignored_layers=_last(module, graph)):
-        writers, readers = _ends(group, names)
+        writes, reads = _ends(group, names)
         found.append(
-            FilterGroup(name=min(writers, key=_order(names)), size=len(group[0].idxs), writers=writers, readers=readers)
+            FilterGroup(name=min(writes, key=_order(names)), size=len(group[0].idxs), writes=writes, reads=reads)
         )
     return sorted(found, key=lambda group: _order(names)(group.name))
 
@@ -187,16 +196,16 @@ def _reads(dependency: Any) -> bool:
     return dependency.handler.__name__.endswith("in_channels") and isinstance(dependency.target.module, CONVOLUTIONS)
 
 
-def _ends(group: Any, names: Mapping[nn.Module, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the layers that write a group's channels (norms too) and of those that read them."""
-    writers: list[str] = []
-    readers: list[str] = []
-    for dependency, _ in group:
+def _ends(group: Any, names: Mapping[nn.Module, str]) -> tuple[dict[str, int], dict[str, int]]:
+    """The layers that write a group's channels (norms too) and those that read them, with their channels a filter."""
+    writes: dict[str, int] = {}
+    reads: dict[str, int] = {}
+    size = len(group[0].idxs)
+    for dependency, indices in group:
         name = names.get(dependency.target.module)
-        if name is None:
-            continue
-        (readers if _reads(dependency) else writers).append(name)
-    return tuple(dict.fromkeys(writers)), tuple(dict.fromkeys(readers))
+        if name is not None:
+            (reads if _reads(dependency) else writes)[name] = len(indices) // size
+    return writes, reads
 
 
 def _order(names: Mapping[nn.Module, str]) -> Any:
