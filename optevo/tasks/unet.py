@@ -1,6 +1,6 @@
 """The U-Net task (2002.11581): build an individual, train it briefly, and judge it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +9,12 @@ import torch
 from optevo.data.pairs import PairFile
 from optevo.data.plan import batch_plan
 from optevo.data.resident import ResidentPairs, load_pairs
-from optevo.errors import OptevoError
 from optevo.networks.patchgan import PatchGAN
 from optevo.networks.unet import UNetGenerator
 from optevo.spaces.unet import UNetArchitecture, UNetSpace
+from optevo.tasks.evaluation import Evaluation as Evaluation
+from optevo.tasks.evaluation import OnStep
+from optevo.tasks.evaluation import OverBudgetError as OverBudgetError
 from optevo.tasks.fitness import cost_of, over_budget, price, space_of
 from optevo.tasks.settings import UNetSettings
 from optevo.tasks.splits import Splits
@@ -21,21 +23,6 @@ from optevo.training.pix2pix import DivergedError, Pix2Pix, train
 from optevo.training.validation import Validation, validate
 
 VALIDATION_BATCH = 16
-
-OnStep = Callable[[int], None]
-
-
-class OverBudgetError(OptevoError):
-    """An individual costs more than the specification allows."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """An individual's result: `value` is the reciprocal of its fitness, the smaller the better."""
-
-    value: float
-    metrics: Mapping[str, float]
-    model: Pix2Pix
 
 
 def load_split(pairs: list[PairFile], settings: UNetSettings, *, device: torch.device, jitter: bool) -> ResidentPairs:
