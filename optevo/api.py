@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
 from optevo.errors import InterruptedRunError, OptevoError, UsageError
+from optevo.samplers.outages import is_outage
 from optevo.search.launch import LocalWorkers
 from optevo.search.progress import (
     Candidate,
@@ -20,7 +21,7 @@ from optevo.search.progress import (
     snapshot,
     stop_reason,
 )
-from optevo.search.retrying import Patience, is_outage
+from optevo.search.retrying import Patience
 from optevo.search.spec import Spec, find_spec, parse_spec, read_spec
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url

@@ -20,7 +20,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from optevo.evolution import generator
 from optevo.samplers import slots
@@ -34,7 +34,7 @@ SETTINGS = "optevo:sampler"
 # probability 0.95 (one parent's copies but for one mutation in 20), it would stop too early once in 5 million times.
 REST = 300
 
-CACHES = ("_pasts", "_claimed", "_lock")
+CACHES = ("_pasts", "_claimed", "_excused", "_lock")
 
 # System attributes that the record of a known individual has in common with the trial that was trained.
 SHARED = (FAILURE, "constraints", "artifacts:")
@@ -161,6 +161,7 @@ class SlotSampler(BaseSampler):
         self._pasts: dict[tuple[BaseStorage, int], _Past] = {}
         # What this process's running trials claimed, so that it need not be read again for every parameter.
         self._claimed: dict[tuple[BaseStorage, int], tuple[Claim, Space] | None] = {}
+        self._excused: set[tuple[BaseStorage, int]] = set()
         self._lock = threading.RLock()  # `study.optimize(n_jobs=8)` shares one sampler among threads.
 
     def __getstate__(self) -> dict[str, Any]:
@@ -168,7 +169,7 @@ class SlotSampler(BaseSampler):
         return {name: value for name, value in self.__dict__.items() if name not in CACHES}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _pasts={}, _claimed={}, _lock=threading.RLock())
+        self.__dict__.update(state, _pasts={}, _claimed={}, _excused=set(), _lock=threading.RLock())
 
     # What a sampler of this kind has to say.
 
@@ -229,6 +230,10 @@ class SlotSampler(BaseSampler):
         found = self._frontier(study)
         return None if isinstance(found, Standing) else found
 
+    def excuse(self, trial: Trial) -> None:
+        """Do not hold it against its individual if this process's running trial is told to have failed."""
+        self._excused.add((trial.storage, trial._trial_id))
+
     # Optuna's interface.
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -283,10 +288,13 @@ class SlotSampler(BaseSampler):
         return decode([internal], {param_name: param_distribution})[param_name]
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._claimed.pop((study._storage, trial._trial_id), None)
+        key = (study._storage, trial._trial_id)
+        self._claimed.pop(key, None)
         # A FAIL that is told was reached by the objective itself. Killed trials never come here.
         if state == TrialState.FAIL and FAILURE not in study._storage.get_trial_system_attrs(trial._trial_id):
-            study._storage.set_trial_system_attr(trial._trial_id, FAILURE, "error")
+            kind = "died" if key in self._excused else "error"
+            study._storage.set_trial_system_attr(trial._trial_id, FAILURE, kind)
+        self._excused.discard(key)
 
     def reseed_rng(self) -> None:
         """Nothing to do: every draw is keyed by the slot or the trial number, so parallel trials never draw alike."""

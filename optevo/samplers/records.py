@@ -4,16 +4,18 @@ Optuna's storages read whole trials, which takes seven statements, and write eac
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna import Study
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage, fail_stale_trials
 from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
@@ -70,6 +72,41 @@ def add_user_attrs(storage: BaseStorage, trial: FrozenTrial, attributes: Mapping
     rows = [{"trial_id": trial._trial_id, "key": k, "value_json": json.dumps(v)} for k, v in attributes.items()]
     with _create_scoped_session(database.scoped_session, True) as session:
         session.execute(insert(models.TrialUserAttributeModel), rows)
+
+
+def fail_silent(study: Study) -> None:
+    """Declare dead whose heartbeat has been silent for the storage's grace period, so that its slot is given out again.
+
+    Where the storage keeps no heartbeats it does nothing.
+    """
+    if not is_heartbeat_enabled(study._storage):
+        return
+    _start_clocks(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(study)
+
+
+def _start_clocks(study: Study) -> None:
+    """Record a heartbeat for running trials that never had one. Where nobody records another, they are stale later.
+
+    Whoever is killed between making a trial and its first heartbeat would leave it running for ever.
+    """
+    storage = study._storage
+    database = _database(storage)
+    if database is None:
+        return
+    assert isinstance(storage, BaseHeartbeat)
+    running = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.RUNNING,))
+    # Who has claimed a slot has a heartbeat.
+    arriving = {trial._trial_id for trial in running if not trial.system_attrs.get(CLAIM)}
+    if not arriving:
+        return
+    heartbeat = models.TrialHeartbeatModel
+    with _create_scoped_session(database.scoped_session) as session:
+        heard = session.execute(select(heartbeat.trial_id).where(heartbeat.trial_id.in_(arriving))).scalars().all()
+    for silent in arriving.difference(heard):
+        storage.record_heartbeat(silent)
 
 
 def _database(storage: BaseStorage) -> RDBStorage | None:

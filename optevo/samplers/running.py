@@ -1,26 +1,45 @@
 """Running evolutions with any number of workers: nobody draws a spare where waiting a moment gives a real slot."""
 
+import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from optuna import Study
-from optuna.storages import fail_stale_trials
-from optuna.trial import Trial
+from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
+from optuna.trial import Trial, TrialState
 
 from optevo.samplers.base import SlotSampler, Standing
+from optevo.samplers.outages import is_outage
+from optevo.samplers.records import fail_silent
+from optevo.samplers.slots import FAILURE
 
-POLL = 0.5  # seconds between looks at a generation that other workers are finishing
+log = logging.getLogger("optevo.samplers")
+
+# Seconds between looks at a generation that other workers are finishing, at first and at most.
+SHORTEST, POLL = 0.05, 1.0
+
+# Seconds that a database which is away is waited for, and between attempts, at first and at most.
+PATIENCE = 600.0
+FIRST, LONGEST = 0.5, 5.0
 
 Objective = Callable[[Trial], float]
+T = TypeVar("T")
+
+
+def pause(waited: float) -> float:
+    """Seconds until the next look of somebody who has waited so long: nobody comes later than by a tenth of the wait,
+    and who waits for hours does not ask more than once in `POLL` seconds."""
+    return min(max(waited / 10, SHORTEST), POLL)
 
 
 def evolve(study: Study, objective: Objective, *, trials: int | None = None, **optimize: Any) -> int:
     """Train whatever is free until every generation is complete, in any number of processes at once.
 
     `Study.optimize` never waits: beside other workers it draws spares at the end of a generation. This waits for the
-    next generation instead. Give an `RDBStorage` a `heartbeat_interval`, or the slot of a killed worker is waited for
-    without end.
+    next generation instead, and for a database that is away. Give an `RDBStorage` a `heartbeat_interval`, or the slot
+    of a killed worker is waited for without end.
 
     Args:
         study: With one of optevo's samplers.
@@ -43,7 +62,8 @@ def coevolve(
 ) -> int:
     """Train every population until all generations are complete, taking what is free in the order of the studies.
 
-    Safe in any number of processes at once: each takes the slots that the others leave.
+    Safe in any number of processes at once: each takes the slots that the others leave. Neither Ctrl-C nor a database
+    that is away counts against an individual; a value that is ready while it is away is told when it is back.
 
     Args:
         studies: With a :class:`CoevolutionSampler` each, all of the same `populations`.
@@ -54,20 +74,117 @@ def coevolve(
     Returns:
         The number of trials that this process ran.
     """
-    done = 0
+    done, idle = 0, time.monotonic()
     while trials is None or done < trials:
-        places = [_next_slot(study) for study in studies]
+        places = _patiently(lambda: _look(studies))
         free = next((at for at, place in enumerate(places) if not isinstance(place, Standing)), None)
         if free is not None:
-            studies[free].optimize(objectives[free], n_trials=1, **optimize)
-            done += 1
+            _run_one(studies[free], objectives[free], optimize)
+            done, idle = done + 1, time.monotonic()
         elif all(place is Standing.DONE for place in places):
             break
         else:
-            for study in studies:
-                fail_stale_trials(study)  # Whoever was killed gives its slot back, where the storage keeps heartbeats.
-            time.sleep(POLL)
+            time.sleep(pause(time.monotonic() - idle))
     return done
+
+
+@dataclass
+class _Watched:
+    """An objective, and how far it came with its trial: Optuna forgets both where its database goes away."""
+
+    objective: Objective
+    sampler: SlotSampler
+    trial: Trial | None = None
+    value: float | None = None
+    state: TrialState = TrialState.FAIL
+
+    def __call__(self, trial: Trial) -> float:
+        self.trial = trial
+        try:
+            self.value = self.objective(trial)
+        except TrialPruned:
+            self.state = TrialState.PRUNED
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt) or is_outage(error):
+                self.sampler.excuse(trial)
+            raise
+        return self.value
+
+
+def _look(studies: Sequence[Study]) -> list[int | Standing]:
+    """Each study's free slot, or why it has none. Whoever was killed gives its slot back, where heartbeats are kept."""
+    places = [_next_slot(study) for study in studies]
+    if all(isinstance(place, Standing) for place in places):
+        for study in studies:
+            fail_silent(study)
+    return places
+
+
+def _run_one(study: Study, objective: Objective, optimize: Mapping[str, Any]) -> None:
+    assert isinstance(study.sampler, SlotSampler)
+    watched = _Watched(objective, study.sampler)
+    try:
+        study.optimize(watched, n_trials=1, **optimize)
+    except Exception as error:  # Drivers and objectives have errors of their own.
+        if _comes_from_an_outage(error):
+            _patiently(lambda: _settle(study, watched))
+        elif not _was_given_away(study, watched, error):
+            raise
+        else:
+            log.warning("a trial was silent for too long and was given to another worker; its result is dropped")
+
+
+def _settle(study: Study, watched: _Watched) -> None:
+    """Tell what there is to tell of a trial that an outage cut off. Without a value, its slot is given out again."""
+    if watched.trial is None:  # Not even begun; without heartbeats it is told from a dead worker's.
+        return
+    if watched.value is not None:
+        study.tell(watched.trial, watched.value, skip_if_finished=True)
+        return
+    if watched.state == TrialState.FAIL:
+        watched.sampler.excuse(watched.trial)
+    study.tell(watched.trial, state=watched.state, skip_if_finished=True)
+
+
+def _was_given_away(study: Study, watched: _Watched, error: Exception) -> bool:
+    """Whether somebody else ended the trial meanwhile: unlike its own failures, it is not marked."""
+    if watched.trial is None:
+        return isinstance(error, UpdateFinishedTrialError)
+    number = watched.trial._trial_id
+    stored = _patiently(lambda: study._storage.get_trial(number))
+    return stored.state == TrialState.FAIL and FAILURE not in stored.system_attrs
+
+
+def _comes_from_an_outage(error: BaseException) -> bool:
+    """Also where `Study.optimize` stumbled over an outage: it asserts what it could not find out then."""
+    found: BaseException | None = error
+    while isinstance(found, AssertionError | UnboundLocalError):
+        found = found.__context__
+    return found is not None and is_outage(found)
+
+
+def _patiently(step: Callable[[], T]) -> T:
+    """Do a step that needs the database, from its beginning again while it is away."""
+    begun, delay = None, FIRST
+    while True:
+        try:
+            result = step()
+        except Exception as error:  # Drivers have errors of their own.
+            if not is_outage(error):
+                raise
+            now = time.monotonic()
+            if begun is None:
+                begun = now
+                log.warning("the database does not answer (%s); trying again", str(error).partition("\n")[0])
+            if now - begun >= PATIENCE:
+                raise
+            time.sleep(delay)
+            delay = min(2 * delay, LONGEST)
+        else:
+            if begun is not None:
+                log.warning("the database is back after %.0f s", time.monotonic() - begun)
+            return result
 
 
 def _next_slot(study: Study) -> int | Standing:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from optevo.errors import OptevoError, UsageError
 from optevo.search.artifact_stores import explain, open_url, settle_url
 from optevo.search.artifacts import COUNTS, artifacts_url
-from optevo.search.store import masked, open_store, reason
+from optevo.search.store import masked, open_store, reason, wait_in_transaction
 from optevo.search.study import RECORD
 
 CHUNK = 2000  # rows that are held in memory at once
@@ -82,6 +82,8 @@ def copy_study(name: str, *, source: str, target: str, artifacts: str | None = N
     _check_names(name, readable, writable, source=source, target=target)
     try:
         with _snapshot(readable) as reader, writable.begin() as writer:
+            for connection in (reader, writer):
+                wait_in_transaction(connection)
             studies = _studies(reader, name)
             copied = Copied()
             for study, study_name in studies:

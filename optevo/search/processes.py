@@ -13,11 +13,15 @@ def name() -> str:
 
 
 def identity(pid: int | None = None) -> str | None:
-    """A text that no other process has, ever: boot, process namespace, number and start time. None off Linux."""
+    """A text that no other process has, ever: boot, process namespace, number and start time.
+
+    None off Linux, and for a process that has ended, also where nobody has taken note of its death yet (in a container
+    without an init process nobody ever may).
+    """
     pid = os.getpid() if pid is None else pid
     try:
-        start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        return f"{_machine()}/{pid}/{start}"
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else f"{_machine()}/{pid}/{fields[18]}"
     except (OSError, IndexError):
         return None
 

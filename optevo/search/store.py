@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -85,6 +85,8 @@ def open_store(url: str) -> RDBStorage:
         ) from error
     if parsed.get_backend_name() == "sqlite":
         _share_sqlite(storage.engine)
+    elif parsed.get_backend_name() == "postgresql":
+        _share_postgresql(storage.engine)
     return storage
 
 
@@ -159,3 +161,24 @@ def _share_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     engine.dispose()
+
+
+def _share_postgresql(engine: Engine) -> None:
+    """A transaction whose process stands still in it is ended by the server: a machine sleeps, or lost its network.
+
+    It may hold the lock under which trials are numbered: everybody else would wait with it, for hours.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        # Not as a startup parameter, which poolers such as PgBouncer refuse.
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{GRACE}s'")
+        connection.commit()
+
+    engine.dispose()
+
+
+def wait_in_transaction(connection: Connection) -> None:
+    """Let this transaction stand still for as long as it likes, such as while files are copied."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,21 +10,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import Trial, TrialState, create_trial
 
 from optevo.errors import InterruptedRunError, OptevoError
 from optevo.evolution import generator
 from optevo.samplers import SlotSampler, Standing, claim_of
+from optevo.samplers.outages import is_outage
+from optevo.samplers.records import fail_silent
+from optevo.samplers.running import pause
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 from optevo.search import processes
 from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
-from optevo.search.retrying import Patience, is_outage
+from optevo.search.retrying import Patience
 from optevo.search.store import GRACE, HEARTBEAT, reason
 from optevo.search.study import Search, begin_final
 from optevo.search.versions import check_versions, versions
@@ -35,7 +36,6 @@ from optevo.training.pix2pix import DivergedError
 
 log = logging.getLogger("optevo.worker")
 
-POLL = 1.0  # seconds between looks at the store while others finish a generation
 ERRORS_IN_A_ROW = 3  # after so many unexpected errors the fault is not the individual's
 
 
@@ -99,9 +99,10 @@ class Worker:
         return training_seed(self.search.spec.seed, "final", claim.slot % self.search.spec.final.seeds)
 
     def _open_final(self) -> Study | None:
+        begun = time.monotonic()
         while (final := self.patience.through(self._look_for_final)) is Standing.WAIT:
             self._check_stop()
-            self.stop.wait(POLL)
+            self.stop.wait(pause(time.monotonic() - begun))
         if isinstance(final, Study):
             return final
         log.warning("no final: not one individual was trained successfully")
@@ -135,19 +136,21 @@ class Worker:
             The number of individuals that this worker trained.
         """
         trained = errors = 0
+        idle = time.monotonic()
         while True:
             self._check_stop()
             taken = self.patience.through(lambda: self._take(study, is_over))
             if taken is Standing.DONE:
                 return trained
             if isinstance(taken, Standing):
-                self.stop.wait(POLL)
+                self.stop.wait(pause(time.monotonic() - idle))
                 continue
             if taken is None:
                 continue
             failure = self._train_one(study, *taken, seed_of=seed_of, steps=steps)
             errors = errors + 1 if failure == "error" else 0
             trained += 1
+            idle = time.monotonic()
             if errors >= ERRORS_IN_A_ROW:
                 raise OptevoError(
                     f"{errors} trainings in a row ended in unexpected errors (above); mend the cause and run again."
@@ -159,9 +162,9 @@ class Worker:
         A trial that an outage leaves here half begun carries this process's name, and the next attempt sweeps it up.
         """
         assert isinstance(study.sampler, SlotSampler)
+        self._sweep(study)
         if is_over():
             return Standing.DONE
-        self._sweep(study)
         place = study.sampler.next_slot(study)
         if isinstance(place, Standing):
             return place
@@ -258,9 +261,7 @@ def sweep(study: Study, *, silent: bool = True) -> None:
                 study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
             study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     if silent:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            fail_stale_trials(study)
+        fail_silent(study)
 
 
 @contextmanager

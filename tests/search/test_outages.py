@@ -1,34 +1,37 @@
 """The database goes away at any moment: nothing recorded is lost or wrong, and the study ends as if undisturbed."""
 
 import logging
+import os
 import random
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import optuna
 import psycopg
 import pytest
+from disturbances import unreliable
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy import event, text
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 from tcp_postgres import PASSWORD, TcpServer
 
 from optevo import api
 from optevo.errors import InterruptedRunError, OptevoError, UsageError
 from optevo.samplers import claim_of
+from optevo.samplers.outages import is_outage
 from optevo.search import processes, retrying, store, worker
 from optevo.search.processes import PROCESS
 from optevo.search.progress import canonical_trials, snapshot
-from optevo.search.retrying import Patience, is_outage
+from optevo.search.retrying import Patience
 from optevo.search.spec import Spec
 from optevo.search.study import Search, open_search
 from optevo.search.worker import Worker
@@ -79,44 +82,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optuna.storages._rdb.storage.time", SimpleNamespace(sleep=lambda seconds: None))
 
 
-@contextmanager
-def unreliable(search: Search, dice: random.Random, *, often: float) -> Iterator[list[str]]:
-    """A connection that fails before statements and commits, and after commits: then only the news of them is lost."""
-    dialect, failures = search.storage.engine.dialect, []
-    commit = dialect.do_commit
-
-    def fail(kind: str) -> None:
-        if dice.random() < often:
-            failures.append(kind)
-            raise sqlite3.OperationalError("disk I/O error")
-
-    def before(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
-        try:
-            fail("statement")
-        except sqlite3.OperationalError as error:
-            raise OperationalError(statement, {}, error) from error
-
-    def do_commit(connection: Any) -> None:
-        fail("commit")
-        commit(connection)
-        fail("acknowledgement")
-
-    event.listen(search.storage.engine, "before_cursor_execute", before)
-    dialect.do_commit = do_commit
-    try:
-        yield failures
-    finally:
-        event.remove(search.storage.engine, "before_cursor_execute", before)
-        del dialect.do_commit
-
-
 @pytest.mark.parametrize("seed", range(6))
 def test_failures_at_any_statement_and_commit_change_nothing(
     seed: int, tiny: Spec, tmp_path: Path, impatient: None, undisturbed: tuple[list, list]
 ):
     url = f"sqlite:///{tmp_path / 'optevo.db'}"
     search = api.create_study("tiny", tiny, storage=url)
-    with unreliable(search, random.Random(seed), often=0.02) as failures:
+    with unreliable(search.storage.engine, random.Random(seed), often=0.02) as failures:
         Worker(search, Arithmetic(), threading.Event()).run()
     assert {"statement", "commit", "acknowledgement"} <= set(failures)
     found = open_search("tiny", url=url)
@@ -503,3 +475,48 @@ def test_a_stopped_worker_leaves_though_the_database_is_away(
     with pytest.raises(InterruptedRunError):
         Worker(search, Arithmetic(stopped), threading.Event()).run()
     assert "trial 0 stays marked as running until it has been silent for 60 s" in caplog.text
+
+
+@pytest.mark.slow
+def test_who_stands_still_in_a_transaction_does_not_stop_the_others(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As a laptop that is closed in the moment of a claim: it holds the lock under which trials are numbered."""
+    monkeypatch.setattr(store, "GRACE", 2)
+    study = optuna.create_study(study_name="s", storage=store.open_store(postgres))
+    asleep = store.open_store(postgres).engine.connect()
+    asleep.execute(text("SELECT * FROM studies FOR UPDATE"))
+    study.tell(study.ask(), 1.0)  # It would wait for ever.
+    with pytest.raises(DBAPIError) as ended:
+        asleep.execute(text("SELECT 1"))
+    assert is_outage(ended.value)
+    # A copy takes as long as its files take.
+    store.wait_in_transaction(asleep := store.open_store(postgres).engine.connect())
+    time.sleep(3)
+    asleep.execute(text("SELECT 1"))
+    asleep.close()
+
+
+def test_a_process_that_nobody_waits_for_is_gone():
+    with subprocess.Popen(["sleep", "100"]) as child:
+        identity = processes.identity(child.pid)
+        assert not processes.is_gone(identity)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # It is a zombie now, and stays one.
+        assert Path(f"/proc/{child.pid}").exists()
+        assert processes.is_gone(identity)
+
+
+def test_who_was_killed_before_the_first_heartbeat_leaves_no_running_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On another machine, where nobody can see that its process is gone."""
+    monkeypatch.setattr(store, "GRACE", 1)
+    monkeypatch.setattr(store, "HEARTBEAT", 1)
+    study = optuna.create_study(study_name="s", storage=store.open_store(f"sqlite:///{tmp_path / 'optevo.db'}"))
+    study._storage.create_new_trial(study._study_id)
+    worker.sweep(study)
+    assert study.trials[0].state == TrialState.RUNNING
+    time.sleep(2.5)
+    worker.sweep(study)
+    assert study.trials[0].state == TrialState.FAIL

@@ -1,0 +1,115 @@
+"""Evolutions run by `evolve` and `coevolve`: what interrupts them is never held against an individual."""
+
+import logging
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+from disturbances import PAIR, individuals, meeting, open_pair, unreliable
+from optuna.storages import InMemoryStorage
+from optuna.trial import Trial, TrialState
+
+from optevo.samplers import RouletteGASampler, coevolve, evolve, running
+from optevo.samplers.slots import FAILURE, claim_of
+from optevo.search import store
+
+SPACE = {f"g{i}": optuna.distributions.CategoricalDistribution([0, 1, 2, 3]) for i in range(4)}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats that are silent after a second, and retries without the long pauses, Optuna's own too."""
+    monkeypatch.setattr(store, "HEARTBEAT", 1)
+    monkeypatch.setattr(store, "GRACE", 1)
+    monkeypatch.setattr(running, "FIRST", 0.001)
+    monkeypatch.setattr(running, "LONGEST", 0.01)
+    monkeypatch.setattr("optuna.storages._rdb.storage.time", SimpleNamespace(sleep=lambda seconds: None))
+
+
+def begin(url: str | None) -> optuna.Study:
+    sampler = RouletteGASampler(search_space=SPACE, population_size=4, generations=3, duplicates="mutate", seed=2)
+    return optuna.create_study(storage=None if url is None else store.open_store(url), study_name="s", sampler=sampler)
+
+
+def total(trial: Trial) -> float:
+    return 1.0 + sum((i + 1) * trial.suggest_categorical(name, [0, 1, 2, 3]) for i, name in enumerate(SPACE))
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> list[Any]:
+    study = begin(None)
+    evolve(study, total)
+    return individuals(study)
+
+
+def failures(study: optuna.Study) -> list[str]:
+    return [trial.system_attrs.get(FAILURE, "died") for trial in study.trials if trial.state == TrialState.FAIL]
+
+
+def test_ctrl_c_is_not_held_against_the_individual(url: str, undisturbed: list[Any]) -> None:
+    study = begin(url)
+
+    def interrupted(trial: Trial) -> float:
+        raise KeyboardInterrupt
+
+    for _ in range(4):  # An error of its own would be its result after three.
+        with pytest.raises(KeyboardInterrupt):
+            evolve(study, interrupted)
+    assert failures(study) == ["died"] * 4
+    evolve(study, total)
+    assert individuals(study) == undisturbed
+
+
+def test_an_error_of_the_objective_still_is(url: str) -> None:
+    study = begin(url)
+
+    def broken(trial: Trial) -> float:
+        raise ValueError("not this one")
+
+    for _ in range(3):
+        with pytest.raises(ValueError, match="not this one"):
+            evolve(study, broken)
+    assert failures(study) == ["error"] * 3
+    assert study.sampler.next_slot(study) == 1  # type: ignore[attr-defined]
+
+
+def test_a_trial_that_was_given_to_another_worker_meanwhile(
+    url: str, undisturbed: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    study = begin(url)
+    numbers: list[int] = []
+
+    def slow(trial: Trial) -> float:
+        numbers.append(trial.number)
+        if len(numbers) in (2, 5):
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        if len(numbers) == 5:
+            trial.set_user_attr("late", True)  # Already here it learns so.
+        return total(trial)
+
+    evolve(study, slow)
+    assert individuals(study) == undisturbed
+    assert caplog.text.count("was given to another worker; its result is dropped") == 2
+
+
+# Optuna's own heartbeats end with the first that fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("seed", range(3))
+def test_a_database_that_fails_anywhere_changes_nothing(seed: int, url: str, caplog: pytest.LogCaptureFixture) -> None:
+    alone = open_pair(InMemoryStorage())
+    coevolve(alone, [meeting(0)] * 2)
+    storage = store.open_store(url)
+    pair = open_pair(storage)
+    with unreliable(storage.engine, random.Random(seed), often=0.01) as failed, caplog.at_level(logging.WARNING):
+        coevolve(pair, [meeting(0)] * 2)
+    assert {"statement", "commit", "acknowledgement"} <= set(failed)
+    assert "the database does not answer" in caplog.text
+    for study, other in zip(pair, alone, strict=True):
+        assert individuals(study) == individuals(other)
+        assert set(failures(study)) <= {"died"}
+        # No value was lost: whatever was trained was told, once the database was there.
+        trained = [claim_of(t) for t in study.trials if t.state == TrialState.COMPLETE and claim_of(t).reused is None]
+        assert len({(claim.generation, claim.slot) for claim in trained}) == len(trained)
+    assert [study.study_name for study in pair] == list(PAIR)
