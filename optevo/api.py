@@ -276,6 +276,7 @@ def finetune(
     data: Path | None = None,
     onto: Path | None = None,
     direction: str | None = None,
+    checkpoints: str | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Train the winner of a study (or one of its trials, or a named architecture) whole, into a model folder.
@@ -288,14 +289,18 @@ def finetune(
         data: The study's images, where they are not in the specification's folder.
         onto: Another data set: the searched architecture is transferred to it (2002.11581, section 4.2).
         direction: `"AtoB"` or `"BtoA"` on the other data set; by default the study's.
+        checkpoints: A folder or `s3://BUCKET/PREFIX` from where the same call on another machine goes on; by default
+            the study's artifact store or OPTEVO_ARTIFACTS, else a file beside the model folder.
         on_step: Called with the steps done and the steps in all.
 
     Raises:
         UsageError: There is no such study, trial or architecture, or the folder exists already.
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is written and the same call continues.
-        OptevoError: The loss diverged, or the disk is full.
+        OptevoError: The loss diverged, the disk is full, the store of checkpoints is away, or another machine has gone
+            on with the same training.
     """
-    from optevo.models.train import train_model
+    from optevo.models.train import checkpoint_beside, train_model
+    from optevo.search.checkpoints import open_checkpoints
     from optevo.training.engine import resolve
 
     search = open_search(name, url=storage_url(storage))
@@ -325,6 +330,9 @@ def finetune(
             study=name,
             trial=number,
             versions=versions(),
+            checkpoints=open_checkpoints(
+                checkpoint_beside(folder), given=checkpoints, recorded=search.record.artifacts
+            ),
             on_step=after,
         )
     return folder
@@ -497,7 +505,7 @@ def _keeper_of_pictures(collector: "Collector", task: Any) -> Callable[[Any, Any
 
     from optevo.models.train import rows_of
     from optevo.reports.pictures import save_picture
-    from optevo.search.artifacts import ArtifactError
+    from optevo.search.patient_store import ArtifactError
     from optevo.search.worker import heartbeat
 
     def keep(trial: Any, evaluation: Any) -> None:

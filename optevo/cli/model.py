@@ -32,6 +32,14 @@ def finetune(
     seed: Annotated[int, typer.Option(min=0, help="Of everything random in the training.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many trainings, with seeds from --seed on.")] = 1,
     out: Annotated[Path | None, typer.Option(help="The model folder.", show_default=False)] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder or s3://BUCKET/PREFIX from where the same command on another machine goes on; by default "
+            "the study's artifact store or OPTEVO_ARTIFACTS, else a file beside the model.",
+            show_default=False,
+        ),
+    ] = None,
     storage: Storage = None,
     data: Data = None,
 ) -> None:
@@ -42,7 +50,7 @@ def finetune(
 
     options: dict[str, Any] = {
         "trial": trial, "architecture": architecture, "onto": onto, "direction": direction, "storage": storage,
-        "data": data,
+        "data": data, "checkpoints": checkpoints,
     }  # fmt: skip
     with steps_bar("finetune") as on_step:
         if seeds == 1:

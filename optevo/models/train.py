@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from optevo.data.resident import ResidentPairs
+    from optevo.training.continuing import Checkpoints
     from optevo.training.engine import Engine
 
 SAMPLES = 6
@@ -32,11 +33,14 @@ def train_model(
     study: str | None = None,
     trial: int | None = None,
     versions: Mapping[str, str] | None = None,
+    checkpoints: "Checkpoints | None" = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> ModelFacts:
     """Train an architecture whole and write its model folder. An interrupted training goes on where it stopped.
 
-    Its checkpoint lies beside the folder, as `.NAME.checkpoint.safetensors`, and goes when the model is written.
+    Args:
+        checkpoints: Where they lie; by default in :func:`checkpoint_beside` the folder. They go when the model is
+            written.
 
     Raises:
         UsageError: The folder exists already or cannot be written.
@@ -44,12 +48,14 @@ def train_model(
     """
     from optevo.metrics.paired import paired_metrics
     from optevo.tasks.finetune import finetune, judged_on
+    from optevo.training.continuing import LocalCheckpoints
 
     check_target(folder)
-    checkpoint = folder.parent / f".{folder.name}.checkpoint.safetensors"
+    checkpoints = checkpoints or LocalCheckpoints(checkpoint_beside(folder))
     model = finetune(
-        architecture, settings, splits, engine=engine, seed=seed, checkpoint=checkpoint, on_step=on_step
+        architecture, settings, splits, engine=engine, seed=seed, checkpoints=checkpoints, on_step=on_step
     )  # fmt: skip
+    engine = model.engine
     split, data = judged_on(splits, settings, engine=engine)
     cost = cost_of(architecture, settings)
     with engine.active():
@@ -73,8 +79,13 @@ def train_model(
         versions=dict(versions or {}),
     )
     save_model(folder, model.generator, facts, samples=samples)
-    checkpoint.unlink(missing_ok=True)
+    checkpoints.remove()
     return facts
+
+
+def checkpoint_beside(folder: Path) -> Path:
+    """The local checkpoint of the training of a model folder."""
+    return folder.parent / f".{folder.name}.checkpoint.safetensors"
 
 
 def evaluate_model(

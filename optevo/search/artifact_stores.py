@@ -6,6 +6,7 @@ object appears when all of it has arrived.
 
 import os
 import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -28,6 +29,18 @@ class ArtifactStore(Protocol):
     def remove(self, artifact_id: str) -> None: ...
 
 
+class Store(ArtifactStore, Protocol):
+    """What optevo asks of one besides."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a small file that others may be writing too: the last one counts, and nobody ever reads half of it."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Every file below a folder, under the name that removes it; what a killed writer left included."""
+        ...
+
+
 class Folder(FileSystemArtifactStore):
     """A folder, made when something is first written to it."""
 
@@ -46,13 +59,40 @@ class Folder(FileSystemArtifactStore):
         path = self._get_filepath(artifact_id)
         _unfinished(path).unlink(missing_ok=True)
         super().remove(artifact_id)
+        # Folders within the store are only parts of names, as they are in a bucket.
+        for parent in path.relative_to(self._base_path).parents[:-1]:
+            try:
+                (self._base_path / parent).rmdir()
+            except OSError:  # Not empty, as a rule.
+                break
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write under a name that nobody else takes, and rename."""
+        path = self._get_filepath(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".part", delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).chmod(0o644)  # as other files of the store: for all who share it
+                os.replace(file.name, path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+
+    def names(self, folder: str) -> list[str]:
+        """Files as they lie there now."""
+        found = self._get_filepath(folder).rglob("*")
+        return sorted(path.relative_to(self._base_path).as_posix() for path in found if path.is_file())
 
 
 class Bucket(Boto3ArtifactStore):
     """A bucket, under a prefix."""
 
     def __init__(self, bucket: str, *, prefix: str, client: Any) -> None:
-        super().__init__(bucket, client)
+        # Not through a buffer in memory: a checkpoint may be as large as what is left of it.
+        super().__init__(bucket, client, avoid_buf_copy=True)
         self._prefix = f"{prefix}/" if prefix else ""
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
@@ -64,32 +104,44 @@ class Bucket(Boto3ArtifactStore):
     def remove(self, artifact_id: str) -> None:
         super().remove(self._prefix + artifact_id)
 
+    def put(self, name: str, content: bytes) -> None:
+        """One request: S3 shows an object when all of it has arrived."""
+        self.client.put_object(Bucket=self.bucket, Key=self._prefix + name, Body=content)
 
-def settle_url(given: str) -> str:
+    def names(self, folder: str) -> list[str]:
+        """Objects as they lie there now. Needs the permission to list the bucket."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=f"{self._prefix}{folder}/"
+        )
+        return [each["Key"].removeprefix(self._prefix) for page in pages for each in page.get("Contents", [])]
+
+
+def settle_url(given: str, *, option: str = "--artifacts") -> str:
     """A URL that means the same in any working directory of this machine.
 
     Args:
         given: A folder, a `file://` URL, or `s3://BUCKET/PREFIX`.
+        option: What messages call it.
 
     Raises:
         UsageError: Another kind of URL, or one with credentials in it.
     """
     parts = urlsplit(given)
     if parts.scheme == "s3":
-        _check_bucket(given)
+        _check_bucket(given, option=option)
         return f"s3://{parts.netloc}{parts.path.rstrip('/')}"
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
-            raise UsageError(f"--artifacts {given}: a file on another host; write file:///FOLDER.")
+            raise UsageError(f"{option} {given}: a file on another host; write file:///FOLDER.")
         return str(Path(unquote(parts.path)).absolute())
     if "://" in given:
         raise UsageError(
-            f"--artifacts: {parts.scheme}:// is not known; name a folder, file:///FOLDER or s3://BUCKET/PREFIX."
+            f"{option}: {parts.scheme}:// is not known; name a folder, file:///FOLDER or s3://BUCKET/PREFIX."
         )
     return str(Path(given).absolute())
 
 
-def open_url(url: str) -> ArtifactStore:
+def open_url(url: str) -> Store:
     """The store at a URL as :func:`settle_url` gives it. Nothing is asked of it yet.
 
     Raises:
@@ -154,15 +206,15 @@ def _unfinished(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def _check_bucket(url: str) -> None:
+def _check_bucket(url: str, *, option: str) -> None:
     netloc = urlsplit(url).netloc
     if "@" in netloc:
         raise UsageError(
-            "--artifacts s3://...@...: credentials do not belong in the URL; set AWS_ACCESS_KEY_ID and "
+            f"{option} s3://...@...: credentials do not belong in the URL; set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
         )
     if not netloc:
-        raise UsageError(f"--artifacts {url}: names no bucket; write s3://BUCKET/PREFIX.")
+        raise UsageError(f"{option} {url}: names no bucket; write s3://BUCKET/PREFIX.")
 
 
 def _client(url: str) -> Any:

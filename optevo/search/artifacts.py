@@ -9,50 +9,29 @@ database (Optuna's `artifacts:ID`, which its dashboard reads, with size and SHA-
 
 Whoever dies on the way leaves nothing that counts, and a row by which :mod:`optevo.search.collecting` finds the rest.
 
-A store that does not answer is tried again, after 0.5, 1, 2, 4 ... seconds and for `PATIENCE` seconds, each time with
-a line. If it stays away, the trial is told without its file: the value is the result, a picture is not. The trial gets
-the user attribute `artifacts_missing`, and later files are tried once each until the store is back.
+A store that does not answer is tried again (:mod:`optevo.search.patient_store`). If it stays away, the trial is told
+without its file: the value is the result, a picture is not. The trial gets the user attribute `artifacts_missing`, and
+later files are tried once each until the store is back.
 """
 
 import hashlib
 import io
 import json
-import logging
 import mimetypes
 import os
-import time
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 from sqlalchemy.engine import make_url
 
-from optevo.errors import OptevoError
-from optevo.search.artifact_stores import (
-    ArtifactStore,
-    explain,
-    is_transient,
-    open_url,
-    remove_quietly,
-    settle_url,
-)
-
-log = logging.getLogger("optevo.artifacts")
+from optevo.search.artifact_stores import settle_url
+from optevo.search.patient_store import ArtifactError, PatientStore
 
 COUNTS = "artifacts:"  # Optuna's own prefix
 BEGUN = "optevo:artifact-begun:"
-PATIENCE = 30.0  # seconds; less than what makes a worker count as dead
-FIRST_DELAY = 0.5
-
-T = TypeVar("T")
-
-
-class ArtifactError(OptevoError):
-    """An artifact could not be stored, or is not what was stored."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +61,8 @@ class Stored:
         )
 
 
-@dataclass
-class Artifacts:
-    """A store, with patience and a check of what comes out of it.
-
-    Args:
-        url: As :func:`artifacts_url` gives it.
-        patience: Seconds to keep trying.
-        sleep: Waits between attempts.
-    """
-
-    url: str
-    patience: float = PATIENCE
-    sleep: Callable[[float], object] = time.sleep
-    store: ArtifactStore = field(init=False)
-    _away: bool = False
-
-    def __post_init__(self) -> None:
-        self.store = open_url(self.url)
+class Artifacts(PatientStore):
+    """A store, with patience and a check of what comes out of it. Its URL is as :func:`artifacts_url` gives it."""
 
     def attach(self, trial: Trial, path: Path) -> Stored | None:
         """Store a file and tie it to a running trial. To be called before the trial is told.
@@ -135,43 +98,12 @@ class Artifacts:
             with self.store.open_reader(stored.artifact_id) as reader:
                 return reader.read()
 
-        content = self._patiently(read, f"reading {stored.filename} ({stored.artifact_id})")
+        content = self.patiently(read, f"reading {stored.filename} ({stored.artifact_id})")
         stored.check(content, where=self.url)
         return content
 
-    def remove(self, artifact_id: str) -> bool:
-        """Remove an artifact, whether it is there or not. False where the store does not let us now."""
-        try:
-            remove_quietly(self.store, artifact_id)
-        except Exception as error:  # Any driver's error: what is not removed today is found again tomorrow.
-            log.warning("artifacts %s: cannot remove %s now (%s)", self.url, artifact_id, explain(error))
-            return False
-        return True
-
     def _write(self, stored: Stored, content: bytes) -> None:
-        self._patiently(lambda: self.store.write(stored.artifact_id, io.BytesIO(content)), f"storing {stored.filename}")
-
-    def _patiently(self, attempt: Callable[[], T], what: str) -> T:
-        """Try until it works, the store says no, or patience ends. A store that was away is tried once."""
-        deadline = time.monotonic() + (0 if self._away else self.patience)
-        delay = FIRST_DELAY
-        while True:
-            try:
-                result = attempt()
-            except Exception as error:  # Whatever a driver raises; is_transient judges it.
-                left = deadline - time.monotonic()
-                if not is_transient(error) or left <= 0:
-                    self._away = is_transient(error)
-                    raise ArtifactError(f"artifacts {self.url}: {what} failed ({explain(error)})") from error
-                pause = min(delay, left)
-                log.warning(
-                    "artifacts %s: %s failed (%s); trying again in %.3g s", self.url, what, explain(error), pause
-                )
-                self.sleep(pause)
-                delay *= 2
-                continue
-            self._away = False
-            return result
+        self.patiently(lambda: self.store.write(stored.artifact_id, io.BytesIO(content)), f"storing {stored.filename}")
 
 
 def artifacts_url(storage: str, *, given: str | Path | None = None, recorded: str | None = None) -> str:

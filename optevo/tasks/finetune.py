@@ -1,8 +1,9 @@
 """The whole training of one architecture: pix2pix's recipe on the whole training set, resumable."""
 
-import time
+import logging
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
 from optevo.data.plan import batch_plan
 from optevo.data.resident import ResidentPairs
@@ -10,9 +11,12 @@ from optevo.spaces.unet import UNetArchitecture
 from optevo.tasks.settings import UNetSettings
 from optevo.tasks.splits import Splits
 from optevo.tasks.unet import build, load_split
-from optevo.training.checkpoint import load_checkpoint, save_checkpoint
+from optevo.training.checkpoint import load_checkpoint
+from optevo.training.continuing import Checkpoints, Found, Saving
 from optevo.training.engine import Engine
 from optevo.training.pix2pix import Pix2Pix, Schedule, train
+
+log = logging.getLogger("optevo.training")
 
 
 def finetune(
@@ -22,61 +26,86 @@ def finetune(
     *,
     engine: Engine,
     seed: int,
-    checkpoint: Path,
+    checkpoints: Checkpoints,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Pix2Pix:
-    """Train from scratch on the whole training set, or go on from `checkpoint`.
+    """Train from scratch on the whole training set, or go on from the newest checkpoint.
 
     Args:
         architecture: Of the generator.
         settings: The recipe.
         seed: Of everything random.
-        checkpoint: Written every `finetune.checkpoint_minutes` and when the training is interrupted.
+        checkpoints: Where they lie. Saved every `finetune.checkpoint_minutes` and when the training is interrupted;
+            who has the result in safety removes them.
         on_step: Called with the steps done and the steps in all, after each; may raise to interrupt.
 
     Returns:
-        The trained networks.
+        The trained networks. Their engine has the threads that the training began with.
 
     Raises:
         DivergedError: A loss is not finite.
-        OptevoError: The checkpoint belongs to another run, or cannot be written.
+        OptevoError: The checkpoint belongs to another run, or cannot be read or written.
     """
     recipe = settings.finetune
-    data = load_split(splits.whole, settings, device=engine.device, jitter=settings.training.jitter)
-    per_epoch = -(-len(data) // recipe.batch_size)
-    steps = per_epoch * (recipe.epochs + recipe.decay_epochs)
-    plan = batch_plan(
-        len(data), steps=steps, batch_size=recipe.batch_size, seed=seed, jitter_range=data.jitter_range
-    )  # fmt: skip
-    facts = {
-        "architecture": architecture.to_dict(),
-        "settings": settings.model_dump(mode="json", include={"data", "training", "finetune"}),
-        "precision": engine.precision,
-        "threads": engine.threads,
-        "seed": seed,
-    }
-    with engine.active():
-        model = build(architecture, settings, engine=engine, seed=seed)
-        start = load_checkpoint(checkpoint, model, facts=facts) if checkpoint.exists() else 0
-        saved = time.monotonic()
+    facts = facts_of(architecture, settings, splits, engine=engine, seed=seed)
+    try:
+        found = checkpoints.find(facts)
+        if found is not None and recipe.threads == 0:
+            # Any number will do, but it stays what it was: another one would end in other bits.
+            engine = _with_threads(engine, found)
+            facts["threads"] = engine.threads
+        data = load_split(splits.whole, settings, device=engine.device, jitter=settings.training.jitter)
+        per_epoch = -(-len(data) // recipe.batch_size)
+        steps = per_epoch * (recipe.epochs + recipe.decay_epochs)
+        plan = batch_plan(
+            len(data), steps=steps, batch_size=recipe.batch_size, seed=seed, jitter_range=data.jitter_range
+        )  # fmt: skip
+        with engine.active():
+            model = build(architecture, settings, engine=engine, seed=seed)
+            start = 0
+            if found is not None:
+                start = load_checkpoint(found.path, model, facts=facts)
+                log.info("continues at step %s of %s, from %s", f"{start:,}", f"{steps:,}", found.place)
+            saving = Saving(checkpoints, model, facts, minutes=recipe.checkpoint_minutes)
 
-        def after(step: int) -> None:
-            nonlocal saved
-            due = time.monotonic() - saved > 60 * recipe.checkpoint_minutes
-            try:
-                if on_step is not None:
-                    on_step(step, steps)
-            except BaseException:
-                due = True
-                raise
-            finally:
-                if due:
-                    save_checkpoint(checkpoint, model, step=step, facts=facts)
-                    saved = time.monotonic()
+            def after(step: int) -> None:
+                saving.after(step, lambda: on_step(step, steps) if on_step is not None else None)
 
-        schedule = Schedule(steps_per_epoch=per_epoch, constant=recipe.epochs, decay=recipe.decay_epochs)
-        train(model, data, plan, start=start, schedule=schedule, on_step=after)
+            schedule = Schedule(steps_per_epoch=per_epoch, constant=recipe.epochs, decay=recipe.decay_epochs)
+            train(model, data, plan, start=start, schedule=schedule, on_step=after)
+    finally:
+        checkpoints.close()
     return model
+
+
+def facts_of(
+    architecture: UNetArchitecture, settings: UNetSettings, splits: Splits, *, engine: Engine, seed: int
+) -> dict[str, Any]:
+    """What a checkpoint and the training that goes on from it must have in common, as plain values for JSON.
+
+    The images' content, not their folder, which is another one on another machine; not how often it is saved.
+    """
+    chosen = settings.model_dump(
+        mode="json",
+        include={"data", "training", "finetune"},
+        exclude={"data": {"root"}, "finetune": {"checkpoint_minutes"}},
+    )
+    return {
+        "architecture": architecture.to_dict(),
+        "settings": chosen,
+        "fingerprint": splits.fingerprint,
+        "precision": engine.precision,
+        "seed": seed,
+        "threads": engine.threads,
+    }
+
+
+def _with_threads(engine: Engine, found: Found) -> Engine:
+    threads = found.notes.facts.get("threads")
+    if not isinstance(threads, int) or not 1 <= threads <= 1024 or threads == engine.threads:
+        return engine
+    log.info("with %d threads, as it began; this machine would take %d", threads, engine.threads)
+    return replace(engine, threads=threads)
 
 
 def judged_on(splits: Splits, settings: UNetSettings, *, engine: Engine) -> tuple[str, ResidentPairs]:

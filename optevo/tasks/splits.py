@@ -1,6 +1,7 @@
 """Which pairs a specification searches, fine-tunes and tests on. Looks at names only; loads no torch."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from optevo.data.fingerprint import fingerprint
@@ -18,7 +19,7 @@ class Splits:
     test: list[PairFile]
     whole: list[PairFile]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Of everything the search and the fine-tuning see."""
         return fingerprint({"train": self.train, "val": self.val, "test": self.test, "whole": self.whole})

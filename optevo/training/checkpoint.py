@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,37 @@ from torch import Tensor
 
 from optevo.errors import OptevoError
 from optevo.training.base import Training
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a checkpoint says of itself: the steps done, and what its training must agree with."""
+
+    step: int
+    facts: Mapping[str, Any]
+
+    def agree(self, facts: Mapping[str, Any], *, path: Path) -> None:
+        """Raise OptevoError, which names the first difference, where these are not the facts."""
+        for key in {**self.facts, **facts}:
+            if self.facts.get(key) != facts.get(key):
+                raise OptevoError(
+                    f"{path}: belongs to a run with another {key} ({self.facts.get(key)!r}, not {facts.get(key)!r}); "
+                    "delete it to start again, or name another folder."
+                )
+
+
+def read_notes(path: Path) -> Notes:
+    """What a checkpoint says of itself, without its tensors.
+
+    Raises:
+        OptevoError: The file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return Notes(int(metadata["step"]), dict(json.loads(metadata["facts"])))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise OptevoError(f"{path}: not a readable checkpoint ({error}); delete it to start again.") from error
 
 
 def save_checkpoint(path: Path, model: Training, *, step: int, facts: Mapping[str, Any] | None = None) -> None:
@@ -48,26 +80,17 @@ def load_checkpoint(path: Path, model: Training, *, facts: Mapping[str, Any] | N
     Raises:
         OptevoError: The file is damaged, or belongs to another run.
     """
+    notes = read_notes(path)
+    if facts is not None:
+        notes.agree(facts, path=path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        step, stored = int(metadata["step"]), dict(json.loads(metadata["facts"]))
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise OptevoError(f"{path}: not a readable checkpoint ({error}); delete it to start again.") from error
-    different = [key for key in {**stored, **(facts or {})} if stored.get(key) != (facts or {}).get(key)]
-    if facts is not None and different:
-        raise OptevoError(
-            f"{path}: belongs to a run with another {different[0]} ({stored.get(different[0])!r}, "
-            f"not {facts.get(different[0])!r}); delete it to start again, or name another folder."
-        )
-    try:
-        _restore(model, tensors)
-    except (RuntimeError, KeyError, ValueError, IndexError) as error:
+            _restore(model, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a mapping
+    except (RuntimeError, KeyError, ValueError, IndexError, OSError, SafetensorError) as error:
         # torch names every tensor that does not fit; the last line is the most telling one.
         reason = str(error).strip().splitlines()[-1].strip()
         raise OptevoError(f"{path}: does not fit this training ({reason}); delete it to start again.") from error
-    return step
+    return notes.step
 
 
 def _tensors(model: Training) -> dict[str, Tensor]:

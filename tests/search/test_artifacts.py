@@ -24,8 +24,9 @@ from optevo.samplers import claim_of
 from optevo.search import artifacts as module
 from optevo.search.artifact_rows import artifact_rows, engine_of, find_stored
 from optevo.search.artifact_stores import open_url, settle_url
-from optevo.search.artifacts import ArtifactError, Artifacts, Stored, artifacts_url
+from optevo.search.artifacts import Artifacts, Stored, artifacts_url
 from optevo.search.collecting import KEPT_BEST, collect, needed_trials
+from optevo.search.patient_store import ArtifactError
 from optevo.search.spec import Spec
 from optevo.search.store import open_store
 from optevo.search.study import delete_study, open_search
@@ -326,7 +327,6 @@ def test_the_rule_on_a_long_search(tmp_path: Path, tiny: Spec):
 
 @pytest.mark.slow
 def test_a_worker_goes_on_while_s3_is_away(tiny: Spec, tmp_path: Path, s3: S3Server, monkeypatch, caplog):
-    monkeypatch.setattr("optevo.search.artifacts.PATIENCE", 0.5)
     monkeypatch.setattr(Artifacts.__init__, "__defaults__", (0.5, time.sleep, False))
     database = f"sqlite:///{tmp_path / 'optevo.db'}"
     api.create_study("tiny", tiny, storage=database, artifacts=f"s3://{BUCKET}/away")
