@@ -31,7 +31,16 @@ from optevo.data.placement import (
 from optevo.data.plan import Plan, batch_plan
 from optevo.errors import UsageError
 
-__all__ = ["Plan", "ResidentImages", "ResidentPairs", "batch_plan", "load_images", "load_pairs", "load_size"]
+__all__ = [
+    "Plan",
+    "ResidentImages",
+    "ResidentPairs",
+    "batch_plan",
+    "images_of",
+    "load_images",
+    "load_pairs",
+    "load_size",
+]
 
 _log = logging.getLogger("optevo.data")
 
@@ -254,6 +263,26 @@ def load_images(
         channels=(channels,), size=size, device=device, jitter=jitter, threads=threads, budget_bytes=budget_bytes,
     )  # fmt: skip
     return images
+
+
+def images_of(pixels: Tensor, *, device: torch.device) -> ResidentImages:
+    """Images that are pixels already, such as CIFAR-10's arrays, on the device.
+
+    Args:
+        pixels: uint8 (N, H, W, channels), 1 or 3 channels.
+        device: where the tensor lies from now on, and where batches are given.
+
+    Raises:
+        UsageError: another type or shape, or no images.
+    """
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or not len(pixels):
+        raise UsageError(
+            f"images of {pixels.dtype} with shape {tuple(pixels.shape)}: give uint8 of shape (N, height, width, 1 or 3)"
+        )
+    size = (pixels.shape[1], pixels.shape[2])
+    return ResidentImages(
+        pixels.to(device).contiguous(), [str(at) for at in range(len(pixels))], size, device, "device"
+    )
 
 
 def _decode(

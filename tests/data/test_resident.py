@@ -15,7 +15,7 @@ from sample_images import ab_folder, noise, save, truncated_jpeg
 from optevo.data.pairs import find_pairs
 from optevo.data.placement import choose_placement, reserve
 from optevo.data.plan import batch_plan
-from optevo.data.resident import ResidentImages, ResidentPairs, load_pairs, load_size
+from optevo.data.resident import ResidentImages, ResidentPairs, images_of, load_pairs, load_size
 from optevo.errors import OptevoError, UsageError
 
 CPU = torch.device("cpu")
@@ -234,3 +234,15 @@ def test_cuda_batches_equal_the_cpu_and_never_synchronise(tmp_path: Path, budget
             assert one.device.type == "cuda"
             assert one.is_contiguous(memory_format=torch.channels_last)
             torch.testing.assert_close(one.cpu(), other, atol=1e-6, rtol=0)
+
+
+def test_pixels_in_memory_are_batched_like_files() -> None:
+    pixels = torch.randint(0, 256, (5, 4, 6, 3), dtype=torch.uint8)
+    images = images_of(pixels, device=CPU)
+    assert len(images) == 5
+    assert images.size == (4, 6)
+    expected = pixels[[3, 0]].permute(0, 3, 1, 2).float() / 127.5 - 1
+    torch.testing.assert_close(images.batch(torch.tensor([3, 0])), expected)
+    for wrong in (pixels.float(), pixels[0], pixels[..., :2], pixels[:0]):
+        with pytest.raises(UsageError, match="give uint8 of shape"):
+            images_of(wrong, device=CPU)
