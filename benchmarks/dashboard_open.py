@@ -46,7 +46,8 @@ from optevo.evolution import generator
 from optevo.search.artifacts import Artifacts, artifacts_url
 from optevo.search.spec import Spec, find_spec, read_spec
 from optevo.search.store import open_store
-from optevo.search.study import make_sampler, versions
+from optevo.search.unet import make_sampler
+from optevo.search.versions import versions
 from optevo.search.worker import Worker
 from optevo.tasks.fitness import cost_of, price, space_of
 from optevo.tasks.unet import Evaluation
@@ -123,9 +124,9 @@ def make_study(folder: Path) -> None:
     memory = optuna.create_study(storage=InMemoryStorage(), sampler=make_sampler(spec, loss_unit=1.0))
     pictures = Artifacts(artifacts_url(search.url))
     Image.new("RGB", (64, 64)).save(folder / "samples.png")
-    task: Any = MadeUp(spec, search.record.loss_unit)
+    task: Any = MadeUp(spec, search.record.facts["loss_unit"])
     worker = Worker(search, task, threading.Event(), lambda trial, _: pictures.attach(trial, folder / "samples.png"))
-    worker.train_all(memory, lambda claim: claim.slot, lambda: False, steps=None)
+    worker.train_all((memory,), lambda _, claim: claim.slot, lambda: False, steps=None)
     trials = memory.get_trials(deepcopy=False)
     assert len(trials) == TRIALS
     search.study.add_trials(trials)

@@ -32,7 +32,9 @@ from optevo.samplers import RosterSampler, slots
 from optevo.search.launch import run_together
 from optevo.search.progress import canonical_trials, generation_rows
 from optevo.search.spec import parse_spec
-from optevo.search.study import best_distinct, distributions, open_search, versions
+from optevo.search.study import best_distinct, open_search
+from optevo.search.unet import distributions
+from optevo.search.versions import versions
 from optevo.search.worker import open_worker, training_seed
 from optevo.tasks.fitness import cost_of, space_of
 
@@ -93,8 +95,8 @@ def train_roster(url: str, title: str, individuals: Sequence[dict[str, Any]], se
         load_if_exists=True,
     )
     open_worker(found).train_all(
-        study,
-        lambda claim: training_seed(found.spec.seed, seed_key, claim.slot % period),
+        (study,),
+        lambda _, claim: training_seed(found.spec.seed, seed_key, claim.slot % period),
         lambda: False,
         steps=None,
     )

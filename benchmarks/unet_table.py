@@ -33,7 +33,7 @@ from optevo.training.engine import resolve
 TABLE = Path(__file__).parent / "tables" / "facades-32.npz"
 SPACE = UNetSpace(channels=(4, 8, 16, 32), depth=4)
 SIZE = 32
-FIRST, MORE = 4, 8  # seeds trained together: of every architecture, and then of those near the top
+FIRST, MORE = 4, 16  # seeds trained together: of every architecture, and then of those near the top
 # gamma weighs the cost against L_Gen, in units of `constant_loss` over the original network's exact MACs.
 GAMMAS = (0.005, 0.01)
 TOP = 0.005
@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/unet-table"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="train nothing more")
-    parser.add_argument("--most", type=int, default=260, help="seeds of one architecture at most")
+    parser.add_argument("--most", type=int, default=700, help="seeds of one architecture at most")
     arguments = parser.parse_args()
     most = 0 if arguments.write else arguments.most
     make(arguments.data, work=arguments.work, workers=arguments.workers, most=most)

@@ -25,8 +25,9 @@ from optevo.search.retrying import Patience
 from optevo.search.spec import Spec, find_spec, parse_spec, read_spec
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
-from optevo.search.study import Search, best_distinct, check_images, open_search
+from optevo.search.study import Search, best_distinct, open_search
 from optevo.search.study import create_study as _create_study
+from optevo.search.unet import check_images, splits_of, unet_spec
 from optevo.search.versions import acceptances, check_versions, versions
 from optevo.spaces.unet import NAMED, UNetArchitecture, original
 from optevo.tasks.fitness import cost_of, original_of, space_of
@@ -160,7 +161,7 @@ def run_study(
         return state
     # Once for all its workers, which are of this installation: they find the acceptance in the study.
     check_versions(search.study, search.record.versions, accept=accept_versions, here=versions())
-    search.splits(root=data)
+    search.check_images(root=data)
     devices = _gpus(search)
     count = workers or len(devices) or max(1, (os.cpu_count() or 1) // search.record.threads)
     team = LocalWorkers(
@@ -322,7 +323,7 @@ def finetune(
         train_model(
             chosen,
             spec,
-            search.splits(root=data) if onto is None else find_splits(spec, seed=spec.seed),
+            splits_of(search, root=data) if onto is None else find_splits(spec, seed=spec.seed),
             folder,
             engine=resolve(device=spec.engine.device, precision=search.record.precision, threads=spec.finetune.threads),
             seed=seed,
@@ -601,9 +602,13 @@ def estimate(name: str, *, storage: str | None = None, data: Path | None = None)
     """
     from optevo.search.estimate import measure
     from optevo.search.worker import open_task
+    from optevo.tasks.unet import UNetTask
 
     search = open_search(name, url=storage_url(storage))
-    measured = measure(open_task(search, root=data))
+    unet_spec(search)
+    task = open_task(search, root=data)
+    assert isinstance(task, UNetTask)
+    measured = measure(task)
     settings = search.spec.sampler
     individuals = settings.population * settings.generations
     final = search.spec.final

@@ -88,14 +88,21 @@ class FinalSettings(Section):
     steps: Count | None = None
 
 
-class Spec(UNetSettings):
-    """A whole specification. `seed` drives everything random in the study."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class UNetSpec(UNetSettings):
+    """A whole specification of a U-Net search. `seed` drives everything random in the study."""
 
     system: Literal["unet"] = "unet"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     sampler: SamplerSettings = Field(default_factory=lambda: SamplerSettings.model_validate({}))
     stop: StopSettings = StopSettings()
     final: FinalSettings = FinalSettings()
+
+
+Spec = UNetSpec
+SYSTEMS: dict[str, type[Spec]] = {"unet": UNetSpec}
 
 
 def find_spec(spec: str | Path) -> Path:

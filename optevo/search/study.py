@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optevo.data.check import check_pairs
 from optevo.errors import UsageError
-from optevo.evolution.screening import Screening
 from optevo.samplers import RosterSampler, RouletteGASampler
 from optevo.search.spec import Spec, parse_spec
 from optevo.search.store import masked, open_store
+from optevo.search.systems import System, system_of
 from optevo.search.versions import versions
-from optevo.tasks.fitness import cost_of, over_budget, price, space_of
-from optevo.tasks.splits import Splits, find_splits
 
 RECORD = "optevo"
 FINAL = "/final"
@@ -35,14 +31,15 @@ class Record:
     precision: str
     threads: int
     device: str
-    loss_unit: float
+    facts: dict[str, Any]  # the system's, see optevo.search.systems
     versions: dict[str, str]
     artifacts: str | None = None  # None: the default folder of whoever asks, see search/artifacts.py
 
 
 @dataclass(frozen=True)
 class Search:
-    """An open study: the specification, the record, and the two Optuna studies (search and final) in one store."""
+    """An open study: the specification, the record, and its Optuna studies in one store: one a population, and the
+    final's."""
 
     name: str
     url: str = field(repr=False)  # It may hold a password.
@@ -50,18 +47,30 @@ class Search:
     spec: Spec
     record: Record
 
+    @property
+    def system(self) -> System:
+        """What evolves."""
+        return system_of(self.spec)
+
     @cached_property
-    def study(self) -> Study:
-        """The search, with its sampler."""
-        return optuna.load_study(
-            study_name=self.name, storage=self.storage, sampler=make_sampler(self.spec, loss_unit=self.record.loss_unit)
+    def studies(self) -> tuple[Study, ...]:
+        """The populations, each with its sampler."""
+        samplers = self.system.samplers(self.spec, facts=self.record.facts, name=self.name)
+        names = [self.name + population for population in self.system.populations]
+        return tuple(
+            optuna.load_study(study_name=name, storage=self.storage, sampler=sampler)
+            for name, sampler in zip(names, samplers, strict=True)
         )
 
     @property
+    def study(self) -> Study:
+        """The first population's, which holds the record too."""
+        return self.studies[0]
+
+    @property
     def sampler(self) -> RouletteGASampler:
-        sampler = self.study.sampler
-        assert isinstance(sampler, RouletteGASampler)
-        return sampler
+        """The first population's."""
+        return sampler_of(self.study)
 
     def final(self) -> Study | None:
         """The final, once someone has begun it. Its roster is read from the store, so all workers have the same."""
@@ -72,72 +81,25 @@ class Search:
         individuals = study.user_attrs.get("individuals")
         if individuals is None:  # Its maker died between two writes; whoever is next begins it again.
             return None
-        study.sampler = RosterSampler(search_space=distributions(self.spec), individuals=individuals)
+        study.sampler = RosterSampler(search_space=self.sampler.fallback_space(), individuals=individuals)
         return study
 
-    def splits(self, *, root: Path | None = None) -> Splits:
-        """The pairs, if they are those that the study was created with.
-
-        Raises:
-            UsageError: The images differ.
-        """
-        splits = find_splits(self.spec, root=root, seed=self.spec.seed)
-        if splits.fingerprint != self.record.fingerprint:
-            folder = root or Path(self.spec.data.root)
+    def check_images(self, *, root: Path | None = None) -> None:
+        """Raise UsageError unless these are the images that the study was created with."""
+        found = self.system.fingerprint(self.spec, root=root)
+        if found != self.record.fingerprint:
             raise UsageError(
-                f"{folder}: these are not the images that study {self.name!r} was created with (fingerprint "
-                f"{splits.fingerprint}, not {self.record.fingerprint}); bring the same ones back, or name their "
-                "folder with --data."
+                f"{root or self.spec.data.root}: these are not the images that study {self.name!r} was created with "
+                f"(fingerprint {found}, not {self.record.fingerprint}); bring the same ones back, or name their folder "
+                "with --data."
             )
-        return splits
 
 
-def distributions(spec: Spec) -> dict[str, BaseDistribution]:
-    """The search space for Optuna: one categorical parameter a gene, in the order that crossover cuts."""
-    return {name: CategoricalDistribution(choices) for name, choices in space_of(spec).gene_choices.items()}
-
-
-def make_sampler(spec: Spec, *, loss_unit: float) -> RouletteGASampler:
-    """The specification's sampler. The cost of an architecture is known exactly, so screening predicts only L_Gen."""
-    settings = spec.sampler
-    space = space_of(spec)
-    limited = spec.fitness.max_parameters is not None or spec.fitness.max_macs is not None
-
-    def feasible(params: dict[str, Any]) -> bool:
-        return over_budget(cost_of(space.architecture(params), spec), spec) is None
-
-    def known_price(params: dict[str, Any]) -> float:
-        return price(cost_of(space.architecture(params), spec), spec, loss_unit=loss_unit)
-
-    screening = (
-        Screening(
-            candidates=settings.candidates,
-            optimism=settings.optimism,
-            immigrants=settings.immigrants,
-            memory=settings.memory,
-        )
-        if settings.candidates
-        else None
-    )
-    return RouletteGASampler(
-        search_space=distributions(spec),
-        chromosomes=[list(names) for names in space.chromosomes.values()],
-        population_size=settings.population,
-        generations=settings.generations,
-        selection=settings.selection,
-        crossover=settings.crossover,
-        mutation=settings.mutation,
-        scaling=settings.scaling,
-        mutation_kind=settings.mutation_kind,
-        elites=settings.elites,
-        duplicates=settings.duplicates,
-        archive=settings.archive or None,
-        screening=screening,
-        price=known_price if screening is not None else None,
-        reuse=settings.reuse,
-        feasible=feasible if limited else None,
-        seed=spec.seed,
-    )
+def sampler_of(study: Study) -> RouletteGASampler:
+    """The sampler of a population's study."""
+    sampler = study.sampler
+    assert isinstance(sampler, RouletteGASampler)
+    return sampler
 
 
 def create_study(name: str, spec: Spec, *, url: str, artifacts: str | None = None) -> Search:
@@ -159,20 +121,21 @@ def create_study(name: str, spec: Spec, *, url: str, artifacts: str | None = Non
     if place is not None:
         check(place)
     storage = open_store(url)
-    if name in optuna.get_all_study_names(storage):
+    system = system_of(spec)
+    names = [name + population for population in system.populations]
+    if set(names) & set(optuna.get_all_study_names(storage)):
         raise UsageError(
             f"study {name!r} exists already in {masked(url)}: `optevo study run {name}` continues it; choose another "
             f"name, or remove it with `optevo study delete {name}`."
         )
-    _check_budgets(spec)
-    splits = find_splits(spec, seed=spec.seed)
-    check_images(Path(spec.data.root))
-    record = replace(_settle(spec, splits), artifacts=place)
+    system.check(spec)
+    record = replace(_settle(spec), artifacts=place)
     try:
-        study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
+        # The record comes last, in the first population's study: without it nobody works on what is half there.
+        studies = [optuna.create_study(study_name=each, storage=storage, direction="minimize") for each in names]
     except optuna.exceptions.DuplicatedStudyError:
         raise UsageError(f"study {name!r}: somebody else has just created it in {masked(url)}.") from None
-    study.set_user_attr(RECORD, asdict(record))
+    studies[0].set_user_attr(RECORD, asdict(record))
     return Search(name=name, url=url, storage=storage, spec=spec, record=record)
 
 
@@ -266,43 +229,17 @@ def begin_final(search: Search, *, trials: Sequence[FrozenTrial]) -> Study:
     return joined
 
 
-def _settle(spec: Spec, splits: Splits) -> Record:
-    from optevo.tasks.unet import constant_loss, load_split
+def _settle(spec: Spec) -> Record:
     from optevo.training.engine import resolve
 
+    system = system_of(spec)
     engine = resolve(device=spec.engine.device, precision=spec.engine.precision, threads=spec.engine.threads)
-    cpu = resolve(device="cpu").device
-    unit = constant_loss(
-        load_split(splits.train, spec, device=cpu, jitter=False),
-        load_split(splits.val, spec, device=cpu, jitter=False),
-        l1_weight=spec.training.l1_weight,
-    )
     return Record(
         spec=spec.model_dump(mode="json"),
-        fingerprint=splits.fingerprint,
+        fingerprint=system.fingerprint(spec),
         precision=engine.precision,
         threads=engine.threads,
         device=engine.device.type,
-        loss_unit=unit,
+        facts=system.facts(spec),
         versions=versions(),
     )
-
-
-def check_images(root: Path) -> None:
-    """Open every image, so that no training dies on one.
-
-    Raises:
-        UsageError: Names the first that will not do.
-    """
-    report = check_pairs(root)
-    if report.problems:
-        more = f" (and {len(report.problems) - 1} more; `optevo data check {root}` names all)"
-        raise UsageError(report.problems[0] + (more if len(report.problems) > 1 else ""))
-
-
-def _check_budgets(spec: Spec) -> None:
-    space = space_of(spec)
-    smallest = {name: 0 if name.startswith("c2") else min(choices) for name, choices in space.gene_choices.items()}
-    broken = over_budget(cost_of(space.architecture(smallest), spec), spec)
-    if broken:
-        raise UsageError(f"no architecture fits: even the smallest one's {broken}; raise the budget.")

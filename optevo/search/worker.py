@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,8 +29,9 @@ from optevo.search.progress import canonical_trials, stop_reason
 from optevo.search.retrying import Patience
 from optevo.search.store import GRACE, HEARTBEAT, reason
 from optevo.search.study import Search, begin_final
+from optevo.search.systems import Evaluation, Task
 from optevo.search.versions import check_versions, versions
-from optevo.tasks.unet import Evaluation, OverBudgetError, UNetTask
+from optevo.tasks.unet import OverBudgetError
 from optevo.training.engine import Engine, resolve
 from optevo.training.pix2pix import DivergedError
 
@@ -54,9 +55,9 @@ class Worker:
     """
 
     search: Search
-    task: UNetTask
+    task: Task
     stop: threading.Event
-    keep: Callable[[Trial, Evaluation], None] = lambda trial, evaluation: None
+    keep: Callable[[Trial, Any], None] = lambda trial, evaluation: None
 
     def run(self) -> int:
         """Train until nothing is left to do.
@@ -68,12 +69,12 @@ class Worker:
             OptevoError: Trainings keep failing, or the store does.
             InterruptedRunError: `stop` was set.
         """
-        study = self.patience.through(lambda: self.search.study)
-        trained = self.train_all(study, self._search_seed, self._search_is_over, steps=None)
+        studies = self.patience.through(lambda: self.search.studies)
+        trained = self.train_all(studies, self._search_seed, self._search_is_over, steps=None)
         if self.search.spec.final.candidates:
             final = self._open_final()
             if final is not None:
-                trained += self.train_all(final, self._final_seed, lambda: False, steps=self._final_steps)
+                trained += self.train_all((final,), self._final_seed, lambda: False, steps=self._final_steps)
         return trained
 
     @cached_property
@@ -91,10 +92,10 @@ class Worker:
             log.info("search over: %s", reason)
         return reason is not None
 
-    def _search_seed(self, claim: Claim) -> int:
-        return training_seed(self.search.spec.seed, 0, claim.generation, claim.slot)
+    def _search_seed(self, population: int, claim: Claim) -> int:
+        return training_seed(self.search.spec.seed, population, claim.generation, claim.slot)
 
-    def _final_seed(self, claim: Claim) -> int:
+    def _final_seed(self, _: int, claim: Claim) -> int:
         # Every candidate meets the same seeds, so that their differences are paired; none was met in the search.
         return training_seed(self.search.spec.seed, "final", claim.slot % self.search.spec.final.seeds)
 
@@ -122,13 +123,18 @@ class Worker:
         return begin_final(self.search, trials=trials)
 
     def train_all(
-        self, study: Study, seed_of: Callable[[Claim], int], is_over: Callable[[], bool], *, steps: int | None
+        self,
+        studies: Sequence[Study],
+        seed_of: Callable[[int, Claim], int],
+        is_over: Callable[[], bool],
+        *,
+        steps: int | None,
     ) -> int:
-        """Train every individual of one study.
+        """Train every individual of all populations.
 
         Args:
-            study: With one of optevo's samplers.
-            seed_of: The training seed of a claim.
+            studies: One a population, with one of optevo's samplers.
+            seed_of: The training seed of a population's claim.
             is_over: Looked at before each individual; True ends it early.
             steps: Instead of `training.steps`.
 
@@ -139,7 +145,7 @@ class Worker:
         idle = time.monotonic()
         while True:
             self._check_stop()
-            taken = self.patience.through(lambda: self._take(study, is_over))
+            taken = self.patience.through(lambda: self._take_any(studies, is_over))
             if taken is Standing.DONE:
                 return trained
             if isinstance(taken, Standing):
@@ -147,7 +153,9 @@ class Worker:
                 continue
             if taken is None:
                 continue
-            failure = self._train_one(study, *taken, seed_of=seed_of, steps=steps)
+            population, trial, claim = taken
+            seed = seed_of(population, claim)
+            failure = self._train_one(studies[population], trial, seed=seed, steps=steps)
             errors = errors + 1 if failure == "error" else 0
             trained += 1
             idle = time.monotonic()
@@ -156,15 +164,28 @@ class Worker:
                     f"{errors} trainings in a row ended in unexpected errors (above); mend the cause and run again."
                 )
 
-    def _take(self, study: Study, is_over: Callable[[], bool]) -> tuple[Trial, Claim] | Standing | None:
+    def _take_any(
+        self, studies: Sequence[Study], is_over: Callable[[], bool]
+    ) -> tuple[int, Trial, Claim] | Standing | None:
+        """The first population's individual that is free, as (population, trial, claim); else as `_take`."""
+        for study in studies:
+            self._sweep(study)
+        if is_over():
+            return Standing.DONE
+        standings = []
+        for population, study in enumerate(studies):
+            taken = self._take(study)
+            if not isinstance(taken, Standing):
+                return None if taken is None else (population, *taken)
+            standings.append(taken)
+        return Standing.DONE if all(standing is Standing.DONE for standing in standings) else Standing.WAIT
+
+    def _take(self, study: Study) -> tuple[Trial, Claim] | Standing | None:
         """A new trial and the slot that it claims; why there is none; or None where somebody else was faster.
 
         A trial that an outage leaves here half begun carries this process's name, and the next attempt sweeps it up.
         """
         assert isinstance(study.sampler, SlotSampler)
-        self._sweep(study)
-        if is_over():
-            return Standing.DONE
         place = study.sampler.next_slot(study)
         if isinstance(place, Standing):
             return place
@@ -184,15 +205,17 @@ class Worker:
         # After an outage every heartbeat is old. Those who train need a while to be heard again.
         sweep(study, silent=self.patience.calm(GRACE))
 
-    def _train_one(
-        self, study: Study, trial: Trial, claim: Claim, *, seed_of: Callable[[Claim], int], steps: int | None
-    ) -> str | None:
+    def _train_one(self, study: Study, trial: Trial, *, seed: int, steps: int | None) -> str | None:
         """Train and tell one individual. Returns the kind of its failure, or None."""
+        search = self.search
         try:
+            individual = self.patience.through(
+                lambda: search.system.individual(search.spec, trial, facts=search.record.facts)
+            )
             with heartbeat(study._storage, trial._trial_id, on_error=self.patience.note):
                 started = time.monotonic()
                 evaluation = self.task.evaluate(
-                    trial.params, seed=seed_of(claim), steps=steps, on_step=lambda _: self._check_stop()
+                    individual, seed=seed, steps=steps, on_step=lambda _: self._check_stop()
                 )
                 seconds = time.monotonic() - started
         except (InterruptedRunError, KeyboardInterrupt):
@@ -207,13 +230,13 @@ class Worker:
             text = f"{kind}: {error}"[:500]
             self.patience.through(lambda: _tell_failure(study, trial, kind, text))
             return kind
-        self.patience.through(lambda: self._keep(trial, evaluation))
+        self.patience.through(lambda: self._keep(study, trial, evaluation))
         self.patience.through(lambda: _tell(study, trial, evaluation, seconds))
         return None
 
-    def _keep(self, trial: Trial, evaluation: Evaluation) -> None:
+    def _keep(self, study: Study, trial: Trial, evaluation: Evaluation) -> None:
         try:
-            with _unless_swept(self.search.study, trial):
+            with _unless_swept(study, trial):
                 self.keep(trial, evaluation)
         except Exception as error:  # Whatever a disk or an object store raises.
             if is_outage(error):
@@ -312,7 +335,7 @@ def open_worker(
     return Worker(search=search, task=open_task(search, root=root), stop=stop or threading.Event())
 
 
-def open_task(search: Search, *, root: Path | None = None) -> UNetTask:
+def open_task(search: Search, *, root: Path | None = None) -> Task:
     """What evaluates the study's individuals on this machine, with the images decoded.
 
     Raises:
@@ -320,8 +343,8 @@ def open_task(search: Search, *, root: Path | None = None) -> UNetTask:
         OptevoError: This machine cannot compute what the others do.
     """
     engine = _engine(search)
-    splits = search.splits(root=root)
-    return UNetTask.load(search.spec, splits, engine=engine, loss_unit=search.record.loss_unit)
+    search.check_images(root=root)
+    return search.system.open_task(search.spec, facts=search.record.facts, engine=engine, root=root)
 
 
 def _engine(search: Search) -> Engine:

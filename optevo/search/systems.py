@@ -1,0 +1,80 @@
+"""What a search must know of the system that it evolves: its populations, and who judges an individual."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from optuna.trial import Trial
+
+from optevo.samplers import RouletteGASampler
+
+if TYPE_CHECKING:
+    from optevo.search.spec import Spec
+    from optevo.training.engine import Engine
+
+
+class Evaluation(Protocol):
+    """An individual's result; the smaller the value the better. `metrics` become the trial's user attributes."""
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+
+class Task(Protocol):
+    """Trains and judges individuals on this machine: a pure function of the individual and the seed."""
+
+    def evaluate(
+        self,
+        individual: Any,
+        /,
+        *,
+        seed: int,
+        steps: int | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Evaluation: ...
+
+
+class System(ABC):
+    """One of optevo's systems, as a study sees it. Has no state: what belongs to a study is in its record.
+
+    Attributes:
+        populations: What is added to a study's name to name the Optuna study of each population.
+    """
+
+    populations: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def check(self, spec: "Spec") -> None:
+        """Raise UsageError unless individuals of the specification could be trained on its images."""
+
+    @abstractmethod
+    def fingerprint(self, spec: "Spec", *, root: Path | None = None) -> str:
+        """Of all images that the study sees, in `root` or the specification's folder."""
+
+    @abstractmethod
+    def facts(self, spec: "Spec") -> dict[str, Any]:
+        """JSON-safe: what is found out once, when the study is created, so that all workers agree on it."""
+
+    @abstractmethod
+    def samplers(self, spec: "Spec", *, facts: Mapping[str, Any], name: str) -> tuple[RouletteGASampler, ...]:
+        """A sampler for each population of the study `name`."""
+
+    @abstractmethod
+    def open_task(self, spec: "Spec", *, facts: Mapping[str, Any], engine: "Engine", root: Path | None = None) -> Task:
+        """What evaluates individuals on this machine, with the images decoded."""
+
+    @abstractmethod
+    def individual(self, spec: "Spec", trial: Trial, *, facts: Mapping[str, Any]) -> Any:
+        """What the task is told of a trial that has claimed a slot."""
+
+
+def system_of(spec: "Spec") -> System:
+    """The system of a specification."""
+    from optevo.search.unet import UNetSystem
+
+    systems: dict[str, type[System]] = {"unet": UNetSystem}
+    return systems[spec.system]()
