@@ -1,31 +1,23 @@
 """What a search must know of the system that it evolves: its populations, and who judges an individual."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from optuna.trial import Trial
 
 from optevo.samplers import RouletteGASampler
+from optevo.tasks.evaluation import Evaluation, OnStep
 
 if TYPE_CHECKING:
     from optevo.search.spec import Spec
     from optevo.training.engine import Engine
 
 
-class Evaluation(Protocol):
-    """An individual's result; the smaller the value the better. `metrics` become the trial's user attributes."""
-
-    @property
-    def value(self) -> float: ...
-
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-
-
 class Task(Protocol):
-    """Trains and judges individuals on this machine: a pure function of the individual and the seed."""
+    """Trains and judges individuals on this machine: a pure function of the individual and the seed. The metrics become
+    the trial's user attributes."""
 
     def evaluate(
         self,
@@ -34,7 +26,7 @@ class Task(Protocol):
         *,
         seed: int,
         steps: int | None = None,
-        on_step: Callable[[int], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> Evaluation: ...
 
 

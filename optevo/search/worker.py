@@ -29,9 +29,9 @@ from optevo.search.progress import canonical_trials, stop_reason
 from optevo.search.retrying import Patience
 from optevo.search.store import GRACE, HEARTBEAT, reason
 from optevo.search.study import Search, begin_final
-from optevo.search.systems import Evaluation, Task
+from optevo.search.systems import Task
 from optevo.search.versions import check_versions, versions
-from optevo.tasks.unet import OverBudgetError
+from optevo.tasks.evaluation import Evaluation, OverBudgetError
 from optevo.training.engine import Engine, resolve
 from optevo.training.pix2pix import DivergedError
 

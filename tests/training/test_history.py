@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from optevo.training.history import History, Outcome, Patience, VanishedError
-from optevo.training.recipe import Recipe
 
+from optevo.training.history import History, Outcome, Patience, VanishedError
 from optevo.training.pix2pix import DivergedError
+from optevo.training.recipe import Recipe
 
 RECIPE = Recipe(parents=2, crossovers=2)  # mutants 0..5, crossovers 6 and 7
 

@@ -1,9 +1,9 @@
 """What a recipe may say."""
 
 import pytest
-from optevo.training.recipe import PUBLISHED, Recipe
 
 from optevo.errors import UsageError
+from optevo.training.recipe import PUBLISHED, Recipe
 
 
 def test_the_defaults_are_the_papers() -> None:
