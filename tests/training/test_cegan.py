@@ -299,6 +299,28 @@ def test_rates_are_set_for_all() -> None:
         assert torch.equal(tensor, before[1][name])
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_step_waits_for_a_gpu(name: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    engine, recipe = resolve(device="cuda"), RECIPES[name]
+    model = CEGAN(*networks(recipe), engine=engine, recipe=recipe)
+    data = images_of(photos().images, device=engine.device)
+
+    def step(number: int) -> None:
+        draws = draw(recipe, latent=LATENT, images=len(data), seed=0, step=number, device=engine.device)
+        model.step(data.batch(draws.index), draws)
+
+    step(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    model.history.check()
+
+
 # The draws.
 
 
