@@ -99,6 +99,10 @@ RULES = """## What to know
 - *A database that is away*: workers wait for ten minutes, say so, and go on.
 - *An artifact store that is away*: a picture is tried again for 30 seconds, then the trial's value is stored without it
   (`artifacts_missing` in the trial's attributes says so). A picture that is damaged is never shown as if it were not.
+- *Checkpoints of trainings* (`optevo model finetune`) lie there too, so that another machine goes on. They are tried
+  again likewise; if the store stays away, the training goes on and the newest one lies beside the model. The last two
+  are kept, and all go when the model is written. Where two machines train the same model, the one that began last goes
+  on and the other ends with a line.
 - *Which pictures stay*: those of the newest generation, of the best of every generation, of the ten best of all and of
   the final. The others are removed as the search goes on; `optevo/search/collecting.py` holds the rule.
 - *Other versions*: a worker whose optevo, torch, numpy, scikit-learn, Pillow or optuna is another major or minor

@@ -44,7 +44,7 @@ def options(
         os.environ["OPTEVO_DEBUG"] = "1"
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # Where the images lie is worth a line only when it makes things slower, which is a warning.
-    for chatty in ("optevo.data", "optuna", "alembic", "botocore", "boto3", "sqlalchemy", "PIL"):
+    for chatty in ("optevo.data", "optuna", "alembic", "botocore", "boto3", "sqlalchemy", "PIL", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
