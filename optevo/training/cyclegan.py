@@ -29,7 +29,9 @@ class CycleGAN(Training):
         seed: Of what the histories give.
     """
 
-    LOSSES = ("judge_a", "judge_b", "gan_a", "gan_b", "cycle_a", "cycle_b", "identity_a", "identity_b")
+    LOSSES: tuple[str, ...] = (
+        "judge_a", "judge_b", "gan_a", "gan_b", "cycle_a", "cycle_b", "identity_a", "identity_b",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -85,16 +87,26 @@ class CycleGAN(Training):
         self._judges_learn(False)
         self.generator_adam.zero_grad(set_to_none=True)
         with self.engine.autocast():
-            fake_b, fake_a = self.a_to_b(a), self.b_to_a(b)
+            fake_b, fake_a = self._translate(a, b)
             again_a, again_b = self.b_to_a(fake_b), self.a_to_b(fake_a)
             judged_a, judged_b = self.judge_a(fake_a), self.judge_b(fake_b)
             same_a, same_b = (self.b_to_a(a), self.a_to_b(b)) if self.identity_weight else (a, b)
         gan = torch.stack((lsgan(judged_a.float(), target=1.0), lsgan(judged_b.float(), target=1.0)))
         cycle = torch.stack((l1(again_a.float(), a), l1(again_b.float(), b)))
         identity = torch.stack((l1(same_a.float(), a), l1(same_b.float(), b)))
-        (gan + self.cycle_weight * cycle + self.identity_weight * identity).sum().backward()
+        more = self._more(a, b, fake_a=fake_a, fake_b=fake_b)
+        total = (gan + self.cycle_weight * cycle + self.identity_weight * identity).sum() + more.sum()
+        total.backward()
         self.generator_adam.step()
-        return fake_b, fake_a, torch.cat((gan, cycle, identity))
+        return fake_b, fake_a, torch.cat((gan, cycle, identity, more))
+
+    def _translate(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Both generators' outputs, of B and of A, under autocast."""
+        return self.a_to_b(a), self.b_to_a(b)
+
+    def _more(self, a: Tensor, b: Tensor, *, fake_a: Tensor, fake_b: Tensor) -> Tensor:
+        """Further losses of the generators, weighted, as many as a subclass adds to `LOSSES`."""
+        return a.new_zeros(0)
 
     def _update_judges(self, a: Tensor, b: Tensor, *, fake_a: Tensor, fake_b: Tensor) -> Tensor:
         self._judges_learn(True)
