@@ -66,9 +66,11 @@ def filter_groups(module: nn.Module, example: Tensor) -> list[FilterGroup]:
     """
     module = copy.deepcopy(module).cpu().eval()
     names = {layer: name for name, layer in module.named_modules()}
-    graph = _graph(module, example)
+    graph = dependency_graph(module, example)
     found = []
-    for group in graph.get_all_groups(root_module_types=list(CONVOLUTIONS), ignored_layers=_last(module, graph)):
+    for group in graph.get_all_groups(
+        root_module_types=list(CONVOLUTIONS), ignored_layers=output_layers(module, graph)
+    ):
         writes, reads = _ends(group, names)
         found.append(
             FilterGroup(name=min(writes, key=_order(names)), size=len(group[0].idxs), writes=writes, reads=reads)
@@ -125,7 +127,7 @@ def slice_filters(module: nn.Module, masks: Mapping[str, Mask], example: Tensor)
     sliced = copy.deepcopy(module).cpu()
     training, learning = sliced.training, {name: p.requires_grad for name, p in sliced.named_parameters()}
     groups = filter_groups(sliced, example)
-    graph = _graph(sliced.eval(), example)
+    graph = dependency_graph(sliced.eval(), example)
     layers = dict(sliced.named_modules())
     for group in groups:
         dead = _dead(group, masks).nonzero()[0].tolist()
@@ -164,7 +166,12 @@ def check_slicing(module: nn.Module, example: Tensor, *, tries: int = 3, seed: i
             )
 
 
-def _graph(module: nn.Module, example: Tensor) -> Any:
+def dependency_graph(module: nn.Module, example: Tensor) -> Any:
+    """torch-pruning's graph of a network on the CPU, whose parameters all want gradients afterwards.
+
+    Raises:
+        UsageError: The network cannot be traced.
+    """
     import torch_pruning
 
     if not any(isinstance(layer, CONVOLUTIONS) for layer in module.modules()):
@@ -180,7 +187,7 @@ def _graph(module: nn.Module, example: Tensor) -> Any:
         raise UsageError(f"{type(module).__name__}: cannot be traced ({reason}).") from error
 
 
-def _last(module: nn.Module, graph: Any) -> list[nn.Module]:
+def output_layers(module: nn.Module, graph: Any) -> list[nn.Module]:
     """Layers whose channels nobody reads: they are the output's."""
     last: list[nn.Module] = []
     for layer in module.modules():
