@@ -145,9 +145,7 @@ class CoevolutionTask:
     def small(self, direction: Direction, masks: Mapping[str, Mask] | None) -> nn.Module:
         """A translator with the dead filters really taken out, the weights inherited; a copy of all of it for None."""
         teacher: nn.Module = getattr(self.teachers, direction)
-        if masks is None:
-            return copy.deepcopy(teacher)
-        return slice_filters(teacher, self.tables[direction].expand(masks), self._example(direction))
+        return sliced(teacher, masks, self.tables[direction], self._example(direction))
 
     def losses(self, direction: Direction, small: nn.Module, partner: nn.Module) -> Losses:
         r"""How far a small translator G' is from its teacher G on the validation images (1907.10804).
@@ -242,6 +240,27 @@ class CoevolutionTask:
 
     def _example(self, direction: Direction) -> Tensor:
         return example_for(direction, self.settings)
+
+
+def sliced(teacher: nn.Module, masks: Mapping[str, Mask] | None, table: GroupTable, example: Tensor) -> nn.Module:
+    """A copy of a translator without the dead filters of its masks by chromosome; of all of it for None."""
+    return copy.deepcopy(teacher) if masks is None else slice_filters(teacher, table.expand(masks), example)
+
+
+def compressed(
+    teachers: Translators,
+    masks: Mapping[Direction, Mapping[str, Mask] | None],
+    *,
+    tables: Mapping[Direction, GroupTable],
+    settings: CoevolutionSettings,
+) -> Translators:
+    """What the masks of both directions leave of a pair, weights inherited, with copies of its discriminators."""
+    return Translators(
+        a_to_b=sliced(teachers.a_to_b, masks["a_to_b"], tables["a_to_b"], example_for("a_to_b", settings)),
+        b_to_a=sliced(teachers.b_to_a, masks["b_to_a"], tables["b_to_a"], example_for("b_to_a", settings)),
+        judge_a=copy.deepcopy(teachers.judge_a),
+        judge_b=copy.deepcopy(teachers.judge_b),
+    )
 
 
 def example_for(direction: Direction, settings: CoevolutionSettings) -> Tensor:

@@ -56,6 +56,45 @@ class CompressionFitnessSettings(Section):
     max_macs: Count | None = None
 
 
+class PairFinetuneSettings(Section):
+    """`[finetune]`: both winners together, `[training]`'s recipe at a constant and then linearly decaying rate.
+
+    An epoch goes once through the larger folder. `threads = 0` takes every core, since one pair is trained at a time.
+    """
+
+    epochs: Count = 100
+    decay_epochs: Annotated[int, Field(ge=0)] = 100
+    batch_size: Count = 1
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
+class DistillationSettings(Section):
+    """`[distillation]`: what the fine-tuned pair learns from its teachers, beside CycleGAN's losses or alone.
+
+    `"alone"` is without cycles and discriminators, as OMGD (2108.06908) trains, at a third of the passes. The weights
+    are those of :class:`optevo.training.distilled_cyclegan.DistillationWeights`; 0 leaves a loss out.
+    """
+
+    mode: Literal["off", "beside", "alone"] = "off"
+    l1: Weight = 10.0
+    ssim: Weight = 10.0
+    features: Weight = 10.0
+    style: Weight = 0.0
+    alignment: Weight = 1.0
+    tv: Weight = 0.0
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> "DistillationSettings":
+        if self.mode != "off" and not any(self.weights().values()):
+            raise ValueError(f'distillation.mode = "{self.mode}", but all its weights are 0: set one, or mode = "off"')
+        return self
+
+    def weights(self) -> dict[str, float]:
+        """All but the mode."""
+        return self.model_dump(exclude={"mode"})
+
+
 class CoevolutionSettings(Section):
     """Everything the co-evolution's task needs."""
 
@@ -64,6 +103,8 @@ class CoevolutionSettings(Section):
     masks: MaskSettings = MaskSettings()
     training: MiniTrainingSettings = MiniTrainingSettings()
     fitness: CompressionFitnessSettings = CompressionFitnessSettings()
+    finetune: PairFinetuneSettings = PairFinetuneSettings()
+    distillation: DistillationSettings = DistillationSettings()
     engine: EngineSettings = EngineSettings()
 
     @model_validator(mode="after")

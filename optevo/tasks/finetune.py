@@ -52,7 +52,7 @@ def finetune(
         found = checkpoints.find(facts)
         if found is not None and recipe.threads == 0:
             # Any number will do, but it stays what it was: another one would end in other bits.
-            engine = _with_threads(engine, found)
+            engine = with_threads(engine, found)
             facts["threads"] = engine.threads
         data = load_split(splits.whole, settings, device=engine.device, jitter=settings.training.jitter)
         per_epoch = -(-len(data) // recipe.batch_size)
@@ -100,7 +100,8 @@ def facts_of(
     }
 
 
-def _with_threads(engine: Engine, found: Found) -> Engine:
+def with_threads(engine: Engine, found: Found) -> Engine:
+    """The engine with the threads that a training began with, for one that may use any number of them."""
     threads = found.notes.facts.get("threads")
     if not isinstance(threads, int) or not 1 <= threads <= 1024 or threads == engine.threads:
         return engine

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from optevo.networks.slicing import filter_groups, slice_filters
 from optevo.training.cyclegan import CycleGAN
+from optevo.training.distilled_cyclegan import LAYERS, DistillationWeights, DistilledCycleGAN, Teacher
 from optevo.training.image_distillation import (
     feature_matching,
     inner_layers,
@@ -19,7 +20,6 @@ from optevo.training.image_distillation import (
     tapped,
     total_variation,
 )
-from optevo.training.distilled_cyclegan import LAYERS, DistillationWeights, DistilledCycleGAN, Teacher
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
