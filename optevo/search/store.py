@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from optevo.errors import UsageError
+from optevo.search.reading import BulkStorage
 
 DEFAULT_URL = "sqlite:///storage/optevo.db"
 
@@ -69,7 +70,7 @@ def open_store(url: str) -> RDBStorage:
         with warnings.catch_warnings():
             # Heartbeats are what Optuna calls experimental; the worker runs its own.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = RDBStorage(
+            storage = BulkStorage(
                 url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, engine_kwargs=_engine_options(parsed)
             )
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
