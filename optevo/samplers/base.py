@@ -44,6 +44,9 @@ RACE = 0.2
 
 Generation = Sequence[FrozenTrial]
 
+# One generation's claims by slot.
+Claims = Mapping[int, Sequence[FrozenTrial]]
+
 # Whom a generation is judged against, as its claims say it; None where an individual is judged by itself.
 Partner = Mapping[str, Any] | None
 
@@ -93,7 +96,7 @@ class Frontier:
     generation: int
     brood: Brood
     since: int
-    claimed: Mapping[int, Sequence[FrozenTrial]]
+    claimed: Claims
     known: Mapping[Any, FrozenTrial]
     arriving: Sequence[int] = ()
 
@@ -107,7 +110,8 @@ class _Past:
     any time, and is when the study turns out to be another one (deleted, and created again under the same id).
 
     The first `settled` trials are finished, and none of them belongs to a generation that is not complete: nobody need
-    look at them again. `identities` are those of the running generation's results."""
+    look at them again. `broods` has the generations that were bred here: most of those that were complete before are
+    not. `identities` are those of the running generation's results."""
 
     born: datetime | None
     history: list[Generation] = field(default_factory=list)
@@ -177,6 +181,11 @@ class SlotSampler(BaseSampler):
     def brood(self, study: Study, history: Sequence[Generation]) -> Brood:
         """Breed generation `len(history)`: a pure function of the settings and the canonical trials of `history`."""
 
+    @property
+    @abstractmethod
+    def brood_size(self) -> int:
+        """The number of individuals in every generation."""
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Everything the evolution depends on, JSON-safe: a study that was begun with other settings is refused."""
@@ -222,8 +231,12 @@ class SlotSampler(BaseSampler):
 
     def history(self, study: Study) -> list[Generation]:
         """The canonical trials of every complete generation, slot by slot."""
-        self._frontier(study)
-        return list(self._past(study, _trials(study)).history)
+        with self._lock:
+            trials = _trials(study)
+            past = self._past(study, trials)
+            self._check_settings(study, past)
+            self._catch_up(past, trials)
+            return list(past.history)
 
     def frontier(self, study: Study) -> Frontier | None:
         """The generation that is being trained; None when all are complete, or the next must wait for a partner."""
@@ -345,32 +358,63 @@ class SlotSampler(BaseSampler):
             trials = _trials(study)
             past = self._past(study, trials)
             self._check_settings(study, past)
-            while not self._is_over(past.history):
-                generation = len(past.history)
-                if generation not in past.broods:
-                    partner = self.partner(study, generation)
-                    if isinstance(partner, Standing):
-                        return partner
-                    past.broods[generation] = replace(self.brood(study, past.history), partner=partner)
-                brood = past.broods[generation]
-                past.settle(trials)
-                claimed = slots.claims(trials[past.settled :], generation=generation)
-                _check_digest(brood.digest, claimed, generation)
-                results = [slots.canonical(claimed.get(slot, ())) for slot in range(len(brood.individuals))]
-                filled = [trial for trial in results if trial is not None]
-                known = self._known(filled, past.identities)
-                if len(filled) < len(results):
-                    everything = ChainMap(past.known, known)
-                    since = trials[past.settled]._trial_id if past.settled < len(trials) else 0
-                    arriving = [trial.number for trial in trials[past.settled :] if _is_arriving(trial)]
-                    if all(trial.state.is_finished() for row in claimed.values() for trial in row):
-                        arriving = []
-                    past.frontier = Frontier(generation, brood, since, claimed, everything, arriving)
-                    return past.frontier
-                past.history.append(filled)
-                past.known = {**known, **past.known}
-                past.identities.clear()
-            return Standing.DONE
+            claimed = self._catch_up(past, trials)
+            if self._is_over(past.history):
+                return Standing.DONE
+            generation = len(past.history)
+            if not past.broods:
+                self._prove(study, past)
+            brood = self._bred(study, past, generation)
+            if isinstance(brood, Standing):
+                return brood
+            _check_digest(brood.digest, claimed, generation)
+            filled = [trial for trial in slots.results(claimed, size=self.brood_size) if trial is not None]
+            everything = ChainMap(past.known, self._known(filled, past.identities))
+            since = trials[past.settled]._trial_id if past.settled < len(trials) else 0
+            arriving = [trial.number for trial in trials[past.settled :] if _is_arriving(trial)]
+            if all(trial.state.is_finished() for row in claimed.values() for trial in row):
+                arriving = []
+            past.frontier = Frontier(generation, brood, since, claimed, everything, arriving)
+            return past.frontier
+
+    def _catch_up(self, past: _Past, trials: Sequence[FrozenTrial]) -> Claims:
+        """Take in the generations that have become complete; gives the claims of the first that is not.
+
+        Nothing is bred for that: what a generation holds is in its claims, and breeding hundreds of them again would
+        take minutes. Their digests must agree with each other, and with the brood where it was bred here.
+        """
+        claimed = slots.claims_by_generation(trials[past.settled :])
+        while not self._is_over(past.history):
+            generation = len(past.history)
+            rows = claimed.get(generation, {})
+            filled = [trial for trial in slots.results(rows, size=self.brood_size) if trial is not None]
+            if len(filled) < self.brood_size:
+                break
+            _check_digest(_digest_of(past.broods.get(generation), filled), rows, generation)
+            for key, trial in self._known(filled, past.identities).items():
+                past.known.setdefault(key, trial)
+            past.history.append(filled)
+            past.identities.clear()
+        past.settle(trials)
+        return claimed.get(len(past.history), {})
+
+    def _prove(self, study: Study, past: _Past) -> None:
+        """Breed the newest complete generation again: who joins a study must breed as those did who began it."""
+        generation = len(past.history) - 1
+        brood = self._bred(study, past, generation) if generation >= 0 else None
+        if isinstance(brood, Brood):
+            _check_digest(brood.digest, {trial.number: [trial] for trial in past.history[generation]}, generation)
+
+    def _bred(self, study: Study, past: _Past, generation: int) -> Brood | Standing:
+        """A generation's brood, bred from those before it; why it cannot be bred yet."""
+        if generation not in past.broods:
+            partner = self.partner(study, generation)
+            if isinstance(partner, Standing):
+                return partner
+            brood = replace(self.brood(study, past.history[:generation]), partner=partner)
+            assert len(brood.individuals) == self.brood_size
+            past.broods[generation] = brood
+        return past.broods[generation]
 
     def _is_over(self, history: Sequence[Generation]) -> bool:
         if self._generations is not None:
@@ -454,8 +498,10 @@ class SlotSampler(BaseSampler):
         with self._lock:
             past = self._past(study, _trials(study))
             if claim.generation not in past.broods:
-                self._frontier(study)
-            return past.broods[claim.generation].space
+                self._catch_up(past, _trials(study))
+            brood = self._bred(study, past, claim.generation)
+            assert isinstance(brood, Brood)  # There is a claim of it.
+            return brood.space
 
     def _inherit(self, study: Study, claim: Claim, name: str, distribution: BaseDistribution, rng: Any) -> int | float:
         """A parameter outside the common space comes from the first parent that has it, else from a draw."""
@@ -553,7 +599,12 @@ def _read_claim(study: Study, trial: FrozenTrial) -> Claim | None:
     return slots.claim_of(study._storage.get_trial(trial._trial_id))
 
 
-def _check_digest(digest: str, claimed: Mapping[int, Sequence[FrozenTrial]], generation: int) -> None:
+def _digest_of(brood: Brood | None, filled: Generation) -> str:
+    digest: str = filled[0].system_attrs[CLAIM]["digest"] if brood is None else brood.digest
+    return digest
+
+
+def _check_digest(digest: str, claimed: Claims, generation: int) -> None:
     for trials in claimed.values():
         for trial in trials:
             other = trial.system_attrs[CLAIM]["digest"]

@@ -38,6 +38,10 @@ class RosterSampler(SlotSampler):
             for genome in self._genomes
         )
 
+    @property
+    def brood_size(self) -> int:
+        return len(self._members)
+
     def settings(self) -> dict[str, Any]:
         return {
             "sampler": type(self).__name__,

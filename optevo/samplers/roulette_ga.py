@@ -169,6 +169,10 @@ class RouletteGASampler(SlotSampler):
         }
         self._recipe(self._coding or ParameterCoding({}))
 
+    @property
+    def brood_size(self) -> int:
+        return self._population_size
+
     def settings(self) -> dict[str, Any]:
         return {
             "sampler": type(self).__name__,

@@ -52,14 +52,21 @@ def claim_of(trial: FrozenTrial) -> Claim | None:
 
 def claims(trials: Iterable[FrozenTrial], *, generation: int) -> dict[int, list[FrozenTrial]]:
     """The claims of one generation by slot, each slot's in the order of their numbers."""
-    slots: dict[int, list[FrozenTrial]] = {}
+    members = (trial for trial in trials if (trial.system_attrs.get(CLAIM) or {}).get("generation") == generation)
+    return claims_by_generation(members).get(generation, {})
+
+
+def claims_by_generation(trials: Iterable[FrozenTrial]) -> dict[int, dict[int, list[FrozenTrial]]]:
+    """The claims of every generation by slot, each slot's in the order of their numbers."""
+    found: dict[int, dict[int, list[FrozenTrial]]] = {}
     for trial in trials:
         attribute = trial.system_attrs.get(CLAIM)
-        if attribute and attribute["generation"] == generation:
-            slots.setdefault(attribute["slot"], []).append(trial)
-    for claimed in slots.values():
-        claimed.sort(key=lambda trial: trial.number)
-    return slots
+        if attribute:
+            found.setdefault(attribute["generation"], {}).setdefault(attribute["slot"], []).append(trial)
+    for generation in found.values():
+        for claimed in generation.values():
+            claimed.sort(key=lambda trial: trial.number)
+    return found
 
 
 def canonical(claimed: Sequence[FrozenTrial]) -> FrozenTrial | None:
@@ -75,6 +82,11 @@ def canonical(claimed: Sequence[FrozenTrial]) -> FrozenTrial | None:
         if failures[kind] >= BOUNDS.get(kind, 1):
             return trial
     return None
+
+
+def results(claimed: Mapping[int, Sequence[FrozenTrial]], *, size: int) -> list[FrozenTrial | None]:
+    """What fills each of a generation's `size` slots, by its claims; None for a slot that is open."""
+    return [canonical(claimed.get(slot, ())) for slot in range(size)]
 
 
 def is_free(claimed: Sequence[FrozenTrial]) -> bool:
