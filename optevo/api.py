@@ -15,17 +15,17 @@ from optevo.search.launch import LocalWorkers
 from optevo.search.progress import (
     Candidate,
     Snapshot,
+    best_trial,
     candidates,
-    canonical_trials,
     generation_rows,
     snapshot,
-    stop_reason,
 )
+from optevo.search.reading import numbered_trials
 from optevo.search.retrying import Patience
 from optevo.search.spec import Spec, find_spec, parse_spec, read_spec
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
-from optevo.search.study import Search, best_distinct, open_search
+from optevo.search.study import Search, open_search
 from optevo.search.study import create_study as _create_study
 from optevo.search.unet import check_images, splits_of, unet_spec
 from optevo.search.versions import acceptances, check_versions, versions
@@ -240,18 +240,17 @@ def best(name: str, *, storage: str | None = None, trial: int | None = None) -> 
     search = open_search(name, url=storage_url(storage))
     finalists = tuple(candidates(search))
     if trial is not None:
-        found = [t for t in search.study.get_trials(deepcopy=False) if t.number == trial and t.value is not None]
-        if not found:
+        found = numbered_trials(search.storage, study_id=search.study._study_id, numbers=[trial]).get(trial)
+        if found is None or found.value is None:
             raise UsageError(f"study {name!r}: trial {trial} does not exist or has no result; see `optevo study show`.")
-        chosen, value = found[0], found[0].value
+        chosen, value = found, found.value
     elif finalists:
         chosen, value = finalists[0].trial, finalists[0].mean
     else:
-        top = best_distinct(canonical_trials(search), 1)
-        if not top:
+        top = best_trial(search)
+        if top is None or top.value is None:
             raise UsageError(f"study {name!r}: nothing is trained yet; run `optevo study run {name}`.")
-        chosen, value = top[0], top[0].value
-    assert value is not None
+        chosen, value = top, top.value
     architecture = space_of(search.spec).architecture(chosen.params)
     cost = cost_of(architecture, search.spec)
     return Best(
@@ -576,7 +575,7 @@ def show(name: str, *, storage: str | None = None) -> dict[str, Any]:
     return {
         "study": name,
         "phase": state.phase,
-        "stopped": stop_reason(search),
+        "stopped": state.stopped,
         "generation": state.generation,
         "filled": state.filled,
         "slots": state.slots,

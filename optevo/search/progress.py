@@ -1,6 +1,6 @@
 """How far a study is: read from the trials, by whoever asks. Loads no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean, stdev
@@ -10,8 +10,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from optevo.samplers import claim_of, slots
-from optevo.samplers.base import Frontier
-from optevo.search.study import Search
+from optevo.search.reading import numbered_trials
+from optevo.search.spec import Spec
+from optevo.search.study import Search, best_distinct
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Candidate:
 class Snapshot:
     """The state of a study at one moment.
 
-    `phase` is "search", "final" or "done". `generation` counts complete generations; `filled` of `slots` belong to the
-    phase's current generation. `trained` counts trainings, without individuals whose value was known already.
+    `phase` is "search", "final" or "done"; `stopped` is why the search is over. `generation` counts complete
+    generations; `filled` of `slots` belong to the phase's current generation. `trained` counts trainings, without
+    individuals whose value was known already.
     """
 
     phase: str
+    stopped: str | None
     generation: int
     generations: int
     filled: int
@@ -57,25 +60,72 @@ class Snapshot:
     seconds_left: float | None
 
 
+@dataclass(frozen=True)
+class Course:
+    """A search, generation by generation, as its trials tell it.
+
+    `history` has the canonical trials of every complete generation, slot by slot; `current` has what fills the slots of
+    the one that is being trained, None for a slot that is open; it is empty when all are complete.
+    """
+
+    trials: Sequence[FrozenTrial]
+    history: Sequence[Sequence[FrozenTrial]]
+    current: Sequence[FrozenTrial | None]
+
+    @property
+    def canonical(self) -> list[FrozenTrial]:
+        """The results that count: every complete generation, and what is filled of the one being trained."""
+        filled = [trial for trial in self.current if trial is not None]
+        return [*(trial for generation in self.history for trial in generation), *filled]
+
+
+def course_of(trials: Sequence[FrozenTrial], spec: Spec) -> Course:
+    """What the trials of a search say. Nothing is bred for it: a generation is complete when all its slots are filled.
+
+    Args:
+        trials: All of them; outlines will do.
+        spec: The search's.
+    """
+    claimed = slots.claims_by_generation(trials)
+    history: list[list[FrozenTrial]] = []
+    while len(history) < spec.sampler.generations:
+        results = slots.results(claimed.get(len(history), {}), size=spec.sampler.population)
+        filled = [trial for trial in results if trial is not None]
+        if len(filled) < len(results):
+            return Course(trials, history, results)
+        history.append(filled)
+    return Course(trials, history, ())
+
+
 def canonical_trials(search: Search) -> list[FrozenTrial]:
-    """The results that count: every complete generation, and what is filled of the one being trained."""
-    frontier = search.sampler.frontier(search.study)
-    trials = [trial for generation in search.sampler.history(search.study) for trial in generation]
-    if frontier is not None:
-        found = (slots.canonical(frontier.trials_of(slot)) for slot in range(len(frontier.brood.individuals)))
-        trials += [trial for trial in found if trial is not None]
-    return trials
+    """The results that count, whole, with their parameters: see :class:`Course`."""
+    return course_of(search.study.get_trials(deepcopy=False), search.spec).canonical
+
+
+def best_trial(search: Search) -> FrozenTrial | None:
+    """The best individual of the search so far, whole; of equal values the earlier. None before there is one."""
+    good = _good(course_of(search.outlines.read(), search.spec))
+    lowest = min((trial.value for trial in good if trial.value is not None), default=None)
+    numbers = [trial.number for trial in good if trial.value == lowest]
+    whole = _whole(search, numbers)
+    return next(iter(best_distinct([whole[number] for number in numbers], 1)), None)
 
 
 def stop_reason(search: Search) -> str | None:
     """Why the search is over, or None: its last generation, no improvement, or its hours."""
     history = search.sampler.history(search.study)
-    rule = search.spec.stop
-    if len(history) >= search.spec.sampler.generations:
+    return _stop_reason(search.spec, history, lambda: search.study.get_trials(deepcopy=False))
+
+
+def _stop_reason(
+    spec: Spec, history: Sequence[Sequence[FrozenTrial]], trials: Callable[[], Sequence[FrozenTrial]]
+) -> str | None:
+    rule = spec.stop
+    if len(history) >= spec.sampler.generations:
         return f"all {len(history)} generations are complete"
     if rule.patience is not None and _generations_without_improvement(history) >= rule.patience:
         return f"the best individual has not improved in {rule.patience} generations"
-    if rule.hours is not None and hours_trained(search.study.get_trials(deepcopy=False)) >= rule.hours:
+    if rule.hours is not None and hours_trained(trials()) >= rule.hours:
         return f"{rule.hours:g} hours of training are over"
     return None
 
@@ -107,9 +157,10 @@ def candidates(search: Search) -> list[Candidate]:
     per = search.spec.final.seeds
     if any(trial is None for trial in results):
         return []
-    by_number = {trial.number: trial for trial in search.study.get_trials(deepcopy=False)}
+    numbers = final.user_attrs["candidates"]
+    by_number = _whole(search, numbers)
     found = []
-    for place, number in enumerate(final.user_attrs["candidates"]):
+    for place, number in enumerate(numbers):
         trained = results[place * per : (place + 1) * per]
         values = [trial.value for trial in trained if trial is not None and trial.state == TrialState.COMPLETE]
         if len(values) == per and number in by_number:
@@ -118,39 +169,39 @@ def candidates(search: Search) -> list[Candidate]:
 
 
 def snapshot(search: Search, *, workers: int = 1) -> Snapshot:
-    """Read the store once and sum it up."""
+    """Read the store once and sum it up. The best and the running trials are whole."""
     final = search.final()
-    stopped = stop_reason(search)
-    trials = search.study.get_trials(deepcopy=False)
-    history = search.sampler.history(search.study)
-    good = [t for t in canonical_trials(search) if t.state == TrialState.COMPLETE and t.value is not None]
+    course = course_of(search.outlines.read(), search.spec)
+    trials, good = course.trials, _good(course)
+    stopped = _stop_reason(search.spec, course.history, lambda: trials)
     current = good[-search.spec.sampler.population :]
+    running = [trial.number for trial in trials if trial.state == TrialState.RUNNING and claim_of(trial) is not None]
+    best = min(good, key=lambda t: (t.value, t.number), default=None)
+    whole = _whole(search, [*([] if best is None else [best.number]), *([] if final is not None else running)])
     if final is not None:
         results = _final_results(final)
         filled, total = sum(trial is not None for trial in results), len(results)
         phase = "done" if filled == total else "final"
-        running = _running(final)
         left = (total - filled) * _seconds_a_trial(final.get_trials(deepcopy=False), default=_seconds_a_trial(trials))
     else:
-        frontier = search.sampler.frontier(search.study)
         total = search.spec.sampler.population
-        filled = _filled(frontier) if frontier is not None else total
+        filled = sum(trial is not None for trial in course.current) if course.current else total
         # Where not one individual could be trained there is nobody to hold a final with.
         has_final = bool(search.spec.final.candidates and good)
         phase = "search" if stopped is None else ("final" if has_final else "done")
-        running = _running(search.study)
-        open_slots = 0 if stopped else (search.spec.sampler.generations - len(history)) * total - filled
+        open_slots = 0 if stopped else (search.spec.sampler.generations - len(course.history)) * total - filled
         left = open_slots * _fresh_share(trials) * _seconds_a_trial(trials)
     return Snapshot(
         phase=phase,
-        generation=len(history),
+        stopped=stopped,
+        generation=len(course.history),
         generations=search.spec.sampler.generations,
         filled=filled,
         slots=total,
         trained=sum(1 for t in trials if t.state.is_finished() and "reused_from" not in t.user_attrs),
-        best=min(good, key=lambda t: (t.value, t.number), default=None),
+        best=None if best is None else whole[best.number],
         mean=fmean(t.value for t in current if t.value is not None) if current else None,
-        running=running,
+        running=_running(final) if final is not None else tuple(whole[number] for number in running),
         failed=sum(1 for t in trials if t.state == TrialState.FAIL),
         seconds_left=left / max(1, workers) if left == left else None,
     )
@@ -159,7 +210,7 @@ def snapshot(search: Search, *, workers: int = 1) -> Snapshot:
 def generation_rows(search: Search) -> list[dict[str, Any]]:
     """A row a complete generation: its best and mean value, and how many of its individuals were trained for it."""
     rows: list[dict[str, Any]] = []
-    for number, generation in enumerate(search.sampler.history(search.study)):
+    for number, generation in enumerate(course_of(search.outlines.read(), search.spec).history):
         values = [trial.value for trial in generation if trial.value is not None]
         rows.append(
             {
@@ -191,8 +242,12 @@ def _final_results(final: Study) -> list[FrozenTrial | None]:
     return [slots.canonical(claimed.get(slot, ())) for slot in range(len(final.user_attrs["individuals"]))]
 
 
-def _filled(frontier: Frontier) -> int:
-    return sum(slots.canonical(frontier.trials_of(slot)) is not None for slot in range(len(frontier.brood.individuals)))
+def _good(course: Course) -> list[FrozenTrial]:
+    return [t for t in course.canonical if t.state == TrialState.COMPLETE and t.value is not None]
+
+
+def _whole(search: Search, numbers: Sequence[int]) -> dict[int, FrozenTrial]:
+    return numbered_trials(search.storage, study_id=search.study._study_id, numbers=numbers) if numbers else {}
 
 
 def _running(study: Study) -> tuple[FrozenTrial, ...]:

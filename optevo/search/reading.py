@@ -6,7 +6,7 @@ distributions are one object. What comes out is what Optuna's own reading gives.
 """
 
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Table, or_, select
+from sqlalchemy import ColumnElement, Table, and_, or_, select
 from sqlalchemy.orm import Session
 
 TRIALS: Table = models.TrialModel.__table__
@@ -53,12 +53,19 @@ class BulkStorage(RDBStorage):
             return read_trials(session, wanted)
 
 
+def numbered_trials(storage: RDBStorage, *, study_id: int, numbers: Collection[int]) -> dict[int, FrozenTrial]:
+    """Some trials of a study, whole, by their numbers; those that do not exist are missing."""
+    with _create_scoped_session(storage.scoped_session) as session:
+        found = read_trials(session, and_(TRIALS.c.study_id == study_id, TRIALS.c.number.in_(numbers)))
+    return {trial.number: trial for trial in found}
+
+
 def read_trials(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
     """The trials whose rows in `trials` meet a condition, in the order of their ids."""
     # A trial that is finished here has all that belongs to it in the statements that follow.
     columns = TRIALS.c
     trials = {
-        row.trial_id: _bare(row)
+        row.trial_id: bare_trial(row)
         for row in session.execute(
             select(columns.trial_id, columns.number, columns.state, columns.datetime_start, columns.datetime_complete)
             .where(wanted)
@@ -95,7 +102,8 @@ def read_trials(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTri
     return list(trials.values())
 
 
-def _bare(row: Any) -> FrozenTrial:
+def bare_trial(row: Any) -> FrozenTrial:
+    """A trial of what its row in `trials` says."""
     return FrozenTrial(
         trial_id=row.trial_id,
         number=row.number,

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optevo.errors import UsageError
 from optevo.samplers import RosterSampler, RouletteGASampler
+from optevo.search.outlines import Outlines
 from optevo.search.spec import Spec, parse_spec
 from optevo.search.store import masked, open_store
 from optevo.search.systems import System, system_of
@@ -71,6 +72,11 @@ class Search:
     def sampler(self) -> RouletteGASampler:
         """The first population's."""
         return sampler_of(self.study)
+
+    @cached_property
+    def outlines(self) -> Outlines:
+        """The search's trials in outline."""
+        return Outlines(self.storage, study_id=self.study._study_id)
 
     def final(self) -> Study | None:
         """The final, once someone has begun it. Its roster is read from the store, so all workers have the same."""
