@@ -75,12 +75,13 @@ def _query(study_id: int, since: int) -> Select[Any]:
 def _trials(rows: Sequence[Any]) -> list[FrozenTrial]:
     """One trial of the rows of each, which differ in their attribute."""
     found: dict[int, FrozenTrial] = {}
-    for row in rows:
-        if row.trial_id not in found:
-            found[row.trial_id] = trial = bare_trial(row)
-            if row.value_type is not None:
-                trial.value = value_of(row.value, row.value_type)
-        if row.key is not None:
-            attributes = found[row.trial_id].system_attrs if row.key in SYSTEM else found[row.trial_id].user_attrs
-            attributes[row.key] = json.loads(row.value_json)
+    for trial_id, number, state, begun, ended, value, kind, key, text in rows:
+        trial = found.get(trial_id)
+        if trial is None:
+            found[trial_id] = trial = bare_trial(trial_id, number, state, begun, ended)
+            if kind is not None:
+                trial.value = value_of(value, kind)
+        if key is not None:
+            attributes = trial.system_attrs if key in SYSTEM else trial.user_attrs
+            attributes[key] = json.loads(text)
     return list(found.values())

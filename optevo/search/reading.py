@@ -7,6 +7,7 @@ distributions are one object. What comes out is what Optuna's own reading gives.
 
 import json
 from collections.abc import Collection, Container, Iterator
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -63,15 +64,9 @@ def numbered_trials(storage: RDBStorage, *, study_id: int, numbers: Collection[i
 def read_trials(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
     """The trials whose rows in `trials` meet a condition, in the order of their ids."""
     # A trial that is finished here has all that belongs to it in the statements that follow.
-    columns = TRIALS.c
-    trials = {
-        row.trial_id: bare_trial(row)
-        for row in session.execute(
-            select(columns.trial_id, columns.number, columns.state, columns.datetime_start, columns.datetime_complete)
-            .where(wanted)
-            .order_by(columns.trial_id)
-        )
-    }
+    columns = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
+    query = select(*(TRIALS.c[name] for name in columns)).where(wanted).order_by(TRIALS.c.trial_id)
+    trials = {row[0]: bare_trial(*row) for row in session.execute(query)}
     if not trials:
         return []
 
@@ -102,16 +97,17 @@ def read_trials(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTri
     return list(trials.values())
 
 
-def bare_trial(row: Any) -> FrozenTrial:
+def bare_trial(
+    trial_id: int, number: int, state: TrialState, begun: datetime | None, ended: datetime | None
+) -> FrozenTrial:
     """A trial of what its row in `trials` says."""
     return FrozenTrial(
-        trial_id=row.trial_id,
-        number=row.number,
-        state=row.state,
+        trial_id=trial_id,
+        number=number,
+        state=state,
         value=None,
-        values=None,
-        datetime_start=row.datetime_start,
-        datetime_complete=row.datetime_complete,
+        datetime_start=begun,
+        datetime_complete=ended,
         params={},
         distributions={},
         user_attrs={},

@@ -164,6 +164,22 @@ def test_what_is_told_is_what_the_trials_say(kind: str, tiny: Spec, tmp_path: Pa
     assert (winner.trial, winner.value) == (winner.candidates[0].number, winner.candidates[0].mean)
 
 
+def test_the_list_counts_as_optuna_does(tiny: Spec, tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'optevo.db'}"
+    assert api.list_studies(storage=url) == []
+    for name in ("tiny", "later"):
+        api.create_study(name, tiny, storage=url)
+    optuna.create_study(study_name="other", storage=RDBStorage(url)).add_trial(optuna.create_trial(value=0.0))
+    work(url, 3)
+    found = {each.study_name: each for each in optuna.get_all_study_summaries(RDBStorage(url))}
+    begun = found["tiny"].datetime_start
+    assert begun is not None
+    assert api.list_studies(storage=url) == [
+        {"study": "tiny", "system": "unet", "trials": found["tiny"].n_trials, "begun": begun.isoformat(" ", "seconds")},
+        {"study": "later", "system": "unet", "trials": 0, "begun": None},
+    ]
+
+
 def test_all_trials_are_read_in_one_statement(tiny: Spec, tmp_path: Path):
     url = f"sqlite:///{tmp_path / 'optevo.db'}"
     api.create_study("tiny", tiny, storage=url)
