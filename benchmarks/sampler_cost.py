@@ -99,8 +99,13 @@ def evolve(name: str, size: int, folder: Path) -> tuple[list[FrozenTrial], dict[
 
 
 def copy_study(name: str, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any], store: RDBStorage) -> None:
-    """Write a study's trials as rows, thousands at once; Optuna's own way takes a transaction and more for each."""
-    study = optuna.create_study(storage=store, study_name=name)
+    """A new study with the same trials and system attributes."""
+    add_rows(optuna.create_study(storage=store, study_name=name), trials, attributes, store)
+
+
+def add_rows(study: Study, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any], store: RDBStorage) -> None:
+    """Write an empty study's trials as rows, thousands at once; Optuna's own way takes a transaction and more for
+    each."""
     with store.engine.begin() as connection:
         first = connection.execute(text("SELECT COALESCE(MAX(trial_id), 0) + 1 FROM trials")).scalar_one()
         rows = trial_rows(trials, study_id=study._study_id, first=first)
