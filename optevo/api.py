@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optevo.errors import InterruptedRunError, OptevoError, UsageError
 from optevo.samplers.outages import is_outage
-from optevo.search.launch import LocalWorkers
+from optevo.search.launch import Workers
+from optevo.search.launchers import Launcher, check_options, gpus_here, place
 from optevo.search.progress import (
     Candidate,
     Snapshot,
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from optevo.search.copying import Copied
 
 Say = Callable[[str], None]
+
+# Seconds that workers have to find out that nothing is left to do. One that waits for a node never would.
+LINGER = 60.0
 
 
 @dataclass(frozen=True)
@@ -135,16 +140,21 @@ def run_study(
     *,
     storage: str | None = None,
     workers: int | None = None,
+    launcher: Launcher = "local",
+    launcher_options: Sequence[str] = (),
     data: Path | None = None,
     artifacts: str | None = None,
     accept_versions: bool = False,
     on_snapshot: Callable[[Snapshot, int], None] | None = None,
     on_line: Say = print,
 ) -> Snapshot:
-    """Continue a study with workers on this machine, until nothing is left or it is interrupted.
+    """Continue a study with workers that this process starts and watches, until nothing is left or it is interrupted.
 
     Args:
-        workers: Processes; by default one a GPU, or as many as the cores allow.
+        workers: Processes; by default one a GPU, or as many as the cores allow: here, or in the Ray cluster. Slurm has
+            to be told.
+        launcher: Where they run: `"local"`, on this machine; `"ray"`, on a Ray cluster; `"slurm"`, as jobs of Slurm.
+        launcher_options: `"key=value"`, see :mod:`optevo.search.launch_options`.
         data: The images' folder, where it is not the specification's.
         artifacts: Where the study's artifact store is from here, if not where it was created to be.
         accept_versions: Continue with versions of packages that change results; it is recorded in the study.
@@ -152,39 +162,55 @@ def run_study(
         on_line: Gets what the workers say.
 
     Raises:
-        UsageError: Other images, or other versions of packages, see :mod:`optevo.search.versions`.
+        UsageError: The launcher, its options, the images or the store will not do, or other versions of packages, see
+            :mod:`optevo.search.versions`.
         OptevoError: A worker failed; what it said was passed to `on_line`.
     """
+    options = check_options(launcher, launcher_options)
     search = open_search(name, url=storage_url(storage))
     state = snapshot(search)
     if state.phase == "done":
         return state
-    # Once for all its workers, which are of this installation: they find the acceptance in the study.
+    # Once for all workers of this installation, or of an equal one elsewhere: they find the acceptance in the study.
     check_versions(search.study, search.record.versions, accept=accept_versions, here=versions())
     search.check_images(root=data)
-    devices = _gpus(search)
-    count = workers or len(devices) or max(1, (os.cpu_count() or 1) // search.record.threads)
-    team = LocalWorkers(
-        name=name, url=search.url, count=count, devices=devices, root=data, artifacts=artifacts, on_line=on_line
-    )
+    team = place(search, options, count=workers, root=data, artifacts=artifacts, on_line=on_line)
     team.start()
     try:
         with stopping(threading.Event()) as stop:
-            while alive := team.alive():
-                if on_snapshot is not None and (seen := _look(search, count)) is not None:
-                    on_snapshot(seen, alive)
-                if stop.wait(0.5):
-                    raise InterruptedRunError(f"study {name!r}: interrupted; the same command continues it.")
+            _watch(search, team, stop, on_snapshot)
     finally:
         team.stop()
         team.wait()
     code = team.wait()
-    last = _look(search, count)
+    last = _look(search, team.count)
     if on_snapshot is not None and last is not None:
         on_snapshot(last, 0)
     if code and (last is None or last.phase != "done"):
         raise OptevoError(f"study {name!r}: a worker failed with exit code {code} (above); mend it and run again.")
-    return last or Patience(url=search.url, stop=threading.Event()).through(lambda: snapshot(search, workers=count))
+    return last or Patience(url=search.url, stop=threading.Event()).through(
+        lambda: snapshot(search, workers=team.count)
+    )
+
+
+def _watch(
+    search: Search,
+    team: Workers,
+    stop: threading.Event,
+    on_snapshot: Callable[[Snapshot, int], None] | None,
+) -> None:
+    """Until the workers have ended, or the study is done and some are still in a queue."""
+    done: float | None = None
+    while alive := team.alive():
+        seen = _look(search, team.count)
+        if seen is not None and on_snapshot is not None:
+            on_snapshot(seen, alive)
+        if seen is not None and seen.phase == "done":
+            done = done or time.monotonic()
+            if time.monotonic() - done > LINGER:
+                return
+        if stop.wait(0.5):
+            raise InterruptedRunError(f"study {search.name!r}: interrupted; the same command continues it.")
 
 
 def _look(search: Search, workers: int) -> Snapshot | None:
@@ -525,22 +551,6 @@ def _keeper_of_pictures(collector: "Collector", task: Any) -> Callable[[Any, Any
     return keep
 
 
-def _gpus(search: Search) -> tuple[int, ...]:
-    if search.record.device != "cuda":
-        return ()
-    import torch
-
-    if not torch.cuda.is_available():
-        raise OptevoError(
-            f"study {search.name!r} was created for GPUs and this machine has none; create one with "
-            "--set engine.device=cpu, or run it elsewhere."
-        )
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible and all(part.strip().isdigit() for part in visible.split(",")):
-        return tuple(int(part) for part in visible.split(","))
-    return tuple(range(torch.cuda.device_count()))
-
-
 def _stop_with_stdin(stop: Any) -> None:
     import sys
 
@@ -612,7 +622,7 @@ def estimate(name: str, *, storage: str | None = None, data: Path | None = None)
     individuals = settings.population * settings.generations
     final = search.spec.final
     longer = (final.steps or 2 * search.spec.training.steps) / search.spec.training.steps
-    workers = len(_gpus(search)) or max(1, (os.cpu_count() or 1) // search.record.threads)
+    workers = len(gpus_here(search)) or max(1, (os.cpu_count() or 1) // search.record.threads)
     trainings = individuals + final.candidates * final.seeds * longer
     return {
         "seconds_an_individual": measured.seconds,

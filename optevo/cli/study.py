@@ -1,7 +1,7 @@
 """optevo study: create, run, list, show, best, estimate, copy, delete."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,6 +10,7 @@ from optevo.cli.options import AcceptVersions, Artifacts, AsJson, Data, Name, St
 app = typer.Typer(name="study", help="Create and run searches, and see what they found.", no_args_is_help=True)
 
 Spec = Annotated[str, typer.Option(help="A TOML file, or the name of a ready specification.", show_default=False)]
+Launcher = Literal["local", "ray", "slurm"]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting on top, such as sampler.population=8; repeatable.", show_default=False),
@@ -46,6 +47,17 @@ def create(
 def run(
     name: Name,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default what the machine allows.")] = None,
+    launcher: Annotated[
+        Launcher, typer.Option(help="Where they run: on this machine, on a Ray cluster, or as jobs of Slurm.")
+    ] = "local",
+    launcher_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="key=value for Ray (address, gpus, cpus) or Slurm (partition, time, gpus, cpus, warning, logs, "
+            "cluster, sbatch.KEY); repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     storage: Storage = None,
     data: Data = None,
     artifacts: Artifacts = None,
@@ -60,6 +72,8 @@ def run(
             name,
             storage=storage,
             workers=workers,
+            launcher=launcher,
+            launcher_options=launcher_option or [],
             data=data,
             artifacts=artifacts,
             accept_versions=accept_versions,

@@ -1,4 +1,8 @@
-"""Workers on this machine: each a process of its own, the same command that joins a study from anywhere."""
+"""Workers on this machine: each a process of its own, the same command that joins a study from anywhere.
+
+Other engines place them elsewhere (:mod:`optevo.search.launch_ray`, :mod:`optevo.search.launch_slurm`); on every place
+it is :class:`LocalWorkers` again that starts and ends the process.
+"""
 
 import os
 import subprocess
@@ -7,10 +11,33 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from optevo.errors import OptevoError
 
 RESTARTS = 20  # of workers that were killed from outside
+
+
+class Workers(Protocol):
+    """A study's workers, wherever they are.
+
+    Attributes:
+        count: How many are to be; settled by `start` at the latest.
+    """
+
+    count: int
+
+    def start(self) -> None:
+        """Start them, or put them into a queue."""
+
+    def alive(self) -> int:
+        """How many work or will. Called about twice a second; replaces those that died by no fault of theirs."""
+
+    def stop(self) -> None:
+        """Ask those that are left to end their training at its next step. Also called when none is left."""
+
+    def wait(self) -> int:
+        """Wait for all to end; the worst exit code, however often it is asked for."""
 
 
 @dataclass
@@ -59,6 +86,13 @@ class LocalWorkers:
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
+
+    def let_go(self) -> None:
+        """Ask the same without a signal, as this process's death would."""
+        self._stopping = True
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
 
     def wait(self) -> int:
         """Wait for all to end; the worst exit code, a death by signal counting as 1."""

@@ -21,20 +21,21 @@ def identity(pid: int | None = None) -> str | None:
     pid = os.getpid() if pid is None else pid
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if state in "ZX" else f"{_machine()}/{pid}/{fields[18]}"
+        return None if state in "ZX" else f"{machine()}/{pid}/{fields[18]}"
     except (OSError, IndexError):
         return None
 
 
 def is_gone(stored: str) -> bool:
     """Whether a process of THIS machine and namespace has ended; False for any other."""
-    machine, pid, _ = stored.rsplit("/", 2)
+    theirs, pid, _ = stored.rsplit("/", 2)
     try:
-        return machine == _machine() and identity(int(pid)) != stored
+        return theirs == machine() and identity(int(pid)) != stored
     except OSError:
         return False
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Boot and process namespace. Raises OSError off Linux."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

@@ -54,6 +54,20 @@ def masked(url: str) -> str:
     return parsed.set(query=hidden).render_as_string(hide_password=True)
 
 
+def is_sqlite(url: str) -> bool:
+    """Whether it names a file, which one machine has."""
+    return _parse(url).get_backend_name() == "sqlite"
+
+
+def from_anywhere(url: str) -> str:
+    """The same store, whatever folder a process is in."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database.startswith("file:"):
+        return url
+    absolute = parsed.set(database=str(Path(parsed.database).absolute()))
+    return absolute.render_as_string(hide_password=False)
+
+
 def open_store(url: str) -> RDBStorage:
     """Connect, and create the schema in an empty database.
 
