@@ -13,6 +13,7 @@ and none of submitit's pickled files.
 """
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from optevo.search.store import is_sqlite, masked
 
 POLL = 0.2
 PATIENCE = 60.0  # seconds that jobs have to end
+LOOK = 10.0  # seconds between questions to Slurm, which has others to answer
 TIMEOUTS = 10_000  # How often a job may reach its limit: as often as the study takes.
 GRACE = 600.0  # seconds that a job waits, once told to end, for Slurm to end it
 
@@ -153,6 +155,9 @@ class SlurmWorkers:
     _jobs: list[Any] = field(default_factory=list)
     _codes: dict[str, int] = field(default_factory=dict)  # By the numbers of the jobs that have ended.
     _stopping: bool = False
+    _looked: float = -math.inf  # time.monotonic() of the last question to Slurm
+    _absent: set[str] = field(default_factory=set)  # what it no longer listed then
+    _gone: set[str] = field(default_factory=set)
 
     def start(self) -> None:
         """Submit the jobs.
@@ -177,20 +182,24 @@ class SlurmWorkers:
 
     def alive(self) -> int:
         """How many run, wait in the queue, or wait there again."""
-        for job in self._jobs:
-            if job.job_id not in self._codes and job.done():
+        self._look()
+        for job in self._left:
+            if job.paths.result_pickle.exists():
                 self._end(job)
-        return len(self._jobs) - len(self._codes)
+            elif job.job_id in self._gone:
+                self._codes[job.job_id] = 1
+                if not self._stopping:
+                    self.on_line(f"job {job.job_id} ended without a result; its log is {job.paths.stderr}")
+        return len(self._left)
 
     def stop(self) -> None:
         """Ask those that run to end their training at its next step, and take the others out of the queue."""
         self._stopping = True
-        left = [job for job in self._jobs if job.job_id not in self._codes]
         if self.options.cluster == "local":
-            for job in left:
+            for job in self._left:
                 job.cancel()
-        elif left:
-            numbers = [job.job_id for job in left]
+        elif self._left:
+            numbers = [job.job_id for job in self._left]
             _scancel("--state=PENDING", *numbers)
             _scancel("--signal=INT", *numbers)
 
@@ -199,11 +208,32 @@ class SlurmWorkers:
         until = time.monotonic() + PATIENCE
         while self.alive() and time.monotonic() < until:
             time.sleep(2 * POLL)
-        left = [job for job in self._jobs if job.job_id not in self._codes]
-        for job in left:
+        for job in self._left:
             job.cancel(check=False)
             self._codes[job.job_id] = 1
         return max(self._codes.values(), default=0)
+
+    @property
+    def _left(self) -> list[Any]:
+        return [job for job in self._jobs if job.job_id not in self._codes]
+
+    def _look(self) -> None:
+        """Find the jobs that are no longer there.
+
+        submitit asks Slurm's accounting, which not every cluster has. A job counts as gone when two questions in a row
+        found it gone: on a shared drive its result may be seen later than its end.
+        """
+        if self.options.cluster == "local":
+            self._gone = {job.job_id for job in self._left if job.done()}
+            return
+        now = time.monotonic()
+        if now - self._looked < (2.0 if self._stopping else LOOK):
+            return
+        self._looked = now
+        listed = _squeue()
+        if listed is not None:
+            absent = {job.job_id for job in self._left} - listed
+            self._gone, self._absent = absent & self._absent, absent
 
     def _executor(self) -> Any:
         submitit = _import_submitit()
@@ -228,12 +258,9 @@ class SlurmWorkers:
         return executor
 
     def _end(self, job: Any) -> None:
-        if self._stopping and not job.paths.result_pickle.exists():
-            self._codes[job.job_id] = 1
-            return
         try:
             code = int(job.result())
-        except Exception as error:  # submitit's for a job that was killed or failed, and what unpickling raises.
+        except Exception as error:  # submitit's for a job that raised, and whatever unpickling does.
             code = 1
             self.on_line(f"job {job.job_id} failed: {_reason(error)}")
         if code and not self._stopping:
@@ -258,6 +285,14 @@ def _environment(key: str, value: str) -> Iterator[None]:
 def _scancel(*arguments: str) -> None:
     """Jobs that ended meanwhile are no error."""
     subprocess.run(["scancel", "--quiet", *arguments], check=False, capture_output=True)
+
+
+def _squeue() -> set[str] | None:
+    """The user's jobs that run or wait, as submitit names them; None while Slurm does not answer."""
+    done = subprocess.run(
+        ["squeue", "--me", "--noheader", "--array", "--format=%i"], check=False, capture_output=True, text=True
+    )
+    return set(done.stdout.split()) if done.returncode == 0 else None
 
 
 def _import_submitit() -> Any:
