@@ -111,6 +111,7 @@ RULES = """## What to know
   else with those releases joins without being asked.
 - *Encryption*: `?sslmode=verify-full` in the URL makes the client insist on the server's certificate.
 - *SQLite* is for one machine. Its files do not belong on network drives.
+- *A Ray cluster or Slurm* may place the workers: [clusters.md](clusters.md).
 """
 
 

@@ -215,10 +215,10 @@ class RayWorkers:
                 self._said[running] = place.lines.remote()
 
     def _end(self, running: Any) -> None:
-        place = self._actors.pop(running)
+        place, said = self._actors.pop(running), self._said.pop(running)
         try:
             self._codes.append(self._ray.get(running))
-            self._pass_on(self._said.pop(running))
+            self._pass_on(said)
             self._pass_on(place.lines.remote())
         except self._ray.exceptions.RayError as error:
             self._codes.append(1)
