@@ -36,9 +36,9 @@ def cluster() -> Iterator[RayCluster]:
         yield cluster
 
 
-def create(folder: Path, facades: Path, *, url: str, steps: int, generations: int = 2) -> None:
+def create(folder: Path, facades: Path, *, url: str, steps: int) -> None:
     (folder / "spec.toml").write_text(SPEC.format(root=facades))
-    sets = [f"training.steps={steps}", "sampler.population=4", f"sampler.generations={generations}"]
+    sets = [f"training.steps={steps}", "sampler.population=4"]
     api.create_study("placed", folder / "spec.toml", storage=url, overrides=sets, artifacts=str(folder / "artifacts"))
 
 
@@ -88,7 +88,7 @@ class TestOnACluster:
     ):
         urls = [f"sqlite:///{tmp_path / 'serial' / 'optevo.db'}", f"sqlite:///{tmp_path / 'ray' / 'optevo.db'}"]
         for url in urls:
-            create(tmp_path, facades, url=url, steps=100)
+            create(tmp_path, facades, url=url, steps=60)
         api.work("placed", storage=urls[0])
         node = cluster.add_node(cpus=2)
         with start(cluster, tmp_path, url=urls[1], workers=2) as run:
