@@ -133,6 +133,11 @@ class Team:
         start: Starts the worker of that number.
         server: The PostgreSQL that they use, if any.
         actions: What the plan's `others` do.
+
+    Attributes:
+        happened: How often what happened.
+        killed: Who was killed.
+        refused: Who came while the database was away, and said so and ended; somebody else came then.
     """
 
     plan: Plan
@@ -141,10 +146,12 @@ class Team:
     actions: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     happened: Counter[str] = field(default_factory=Counter, init=False)
     killed: list[str | None] = field(default_factory=list, init=False)
+    refused: list[str | None] = field(default_factory=list, init=False)
     _members: list[Member] = field(default_factory=list, init=False)
     _started: int = field(default=0, init=False)
     _computed: float = field(default=0.0, init=False)  # by those who are gone
     _busy: threading.Thread | None = field(default=None, init=False)
+    _busy_until: float = field(default=0.0, init=False)
 
     def run(self) -> float:
         """Work until nothing is left to do. Returns the seconds that it took.
@@ -191,7 +198,11 @@ class Team:
                     self.happened["kills when writing"] += 1
                 self._computed += member.computed
                 self._members[place] = self._begin()
-            assert member.code is None or member.code <= 0, f"a worker ended with exit code {member.code}"
+            elif member.code:
+                assert self._is_away(), f"a worker ended with exit code {member.code}"
+                self.refused.append(member.identity)
+                self._computed += member.computed
+                self._members[place] = self._begin()
         return any(member.code is None for member in self._members)
 
     def _happens(self, name: str, dice: random.Random) -> bool:
@@ -215,11 +226,18 @@ class Team:
                 return False
             self._busy = threading.Thread(target=self._action(name, dice))
             self._busy.start()
+            self._busy_until = float("inf")
         self.happened[name] += 1
         return True
 
     def _age(self, member: Member) -> float:
         return member.compute_seconds() if self.plan.computing else time.monotonic() - member.begun
+
+    def _is_away(self) -> bool:
+        """Whether something is, or was a moment ago, done to the database."""
+        if self._busy is not None and not self._busy.is_alive():
+            self._busy_until = min(self._busy_until, time.monotonic() + 10)
+        return time.monotonic() < self._busy_until
 
     def _action(self, name: str, dice: random.Random) -> Callable[[], object]:
         if name in self.actions:
@@ -312,6 +330,8 @@ class Work:
         deaths: Probability of its death at each statement that writes, and at each commit of one.
         pause: Seconds that the arithmetic takes at most.
         short: Whether silence counts after `GRACE` seconds instead of the product's minute.
+        size: Of the pair, where it is not its own default.
+        environment: What else it finds there.
     """
 
     url: str = field(repr=False)
@@ -319,10 +339,13 @@ class Work:
     deaths: float = 0.0
     pause: float = 0.0
     short: bool = True
+    size: Mapping[str, int] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def begin(self, number: int) -> None:
         """Be worker `number`."""
         os.environ.pop("OPTEVO_ARTIFACTS", None)
+        os.environ.update(self.environment)
         log_to(self.log)
         if self.short:
             hurry()
@@ -330,11 +353,21 @@ class Work:
             die_when_writing(random.Random(number), often=self.deaths)
 
 
-def started(target: Callable[[Work, int], None], work: Work) -> Callable[[int], Process]:
-    """What starts workers that call `target(work, number)`."""
+def be_worker(target: Callable[[Work], None], work: Work, number: int) -> None:
+    """Call `target(work)` as worker `number`; its error, if any, goes into the log, and ends it with exit code 1."""
+    work.begin(number)
+    try:
+        target(work)
+    except Exception as error:  # Whatever it is, nobody here can mend it.
+        logging.exception("worker %d ended: %s", number, error)
+        raise SystemExit(1) from None
+
+
+def started(target: Callable[[Work], None], work: Work) -> Callable[[int], Process]:
+    """What starts workers that call `target(work)`."""
 
     def start(number: int) -> Process:
-        process = CONTEXT.Process(target=target, args=(work, number))
+        process = CONTEXT.Process(target=be_worker, args=(target, work, number))
         process.start()
         return process
 
@@ -344,11 +377,10 @@ def started(target: Callable[[Work, int], None], work: Work) -> Callable[[int], 
 NAME = "chaos"
 
 
-def train(work: Work, number: int) -> None:
+def train(work: Work) -> None:
     """The product's whole worker, with real training."""
     from optevo import api
 
-    work.begin(number)
     api.work(NAME, storage=work.url)
 
 
@@ -368,12 +400,11 @@ class Arithmetic:
         return SimpleNamespace(value=value, metrics={"half": value / 2}, model=None)
 
 
-def calculate(work: Work, number: int) -> None:
+def calculate(work: Work) -> None:
     """The product's worker with arithmetic in the place of training; each individual has a small file."""
     from optevo.search.collecting import Collector
     from optevo.search.worker import Worker
 
-    work.begin(number)
     search = open_search(NAME, url=work.url)
     artifacts = Artifacts(artifacts_url(search.url, recorded=search.record.artifacts))
     collector = Collector(search, artifacts)
@@ -392,7 +423,7 @@ PAIR = ("pair/left", "pair/right")
 SPACE = {f"g{i}": CategoricalDistribution([0, 1, 2, 3, 4, 5]) for i in range(6)}
 
 
-def open_pair(storage: Any, *, generations: int = 6, population: int = 6) -> list[Study]:
+def open_pair(storage: Any, *, names: Sequence[str] = PAIR, generations: int = 6, population: int = 6) -> list[Study]:
     """Two populations that are judged against each other."""
     return [
         optuna.create_study(
@@ -400,7 +431,7 @@ def open_pair(storage: Any, *, generations: int = 6, population: int = 6) -> lis
             storage=storage,
             load_if_exists=True,
             sampler=CoevolutionSampler(
-                populations=PAIR,
+                populations=names,
                 search_space=SPACE,
                 population_size=population,
                 generations=generations,
@@ -409,7 +440,7 @@ def open_pair(storage: Any, *, generations: int = 6, population: int = 6) -> lis
                 seed=place,
             ),
         )
-        for place, name in enumerate(PAIR)
+        for place, name in enumerate(names)
     ]
 
 
@@ -427,23 +458,22 @@ def meeting(pause: float) -> Callable[[Trial], float]:
     return judge
 
 
-def work_on_pair(work: Work, number: int, **size: int) -> None:
+def work_on_pair(work: Work) -> None:
     """One of several processes that co-evolve the pair."""
-    work.begin(number)
-    coevolve(open_pair(open_store(work.url), **size), [meeting(work.pause)] * 2)
+    coevolve(open_pair(open_store(work.url), **work.size), [meeting(work.pause)] * 2)
 
 
-def visit(target: Callable[[Work, int], None], work: Work) -> None:
+def visit(target: Callable[[Work], None], work: Work) -> None:
     """Let one more worker look when the silent ones count as dead: it finds nothing to do, and leaves nothing open.
 
     Raises:
         AssertionError: It ended with an error.
     """
     time.sleep(GRACE + 1)
-    process = CONTEXT.Process(target=target, args=(replace(work, deaths=0.0), 0))
+    process = CONTEXT.Process(target=be_worker, args=(target, replace(work, deaths=0.0), 0))
     process.start()
     process.join()
-    assert process.exitcode == 0
+    assert process.exitcode == 0, f"see {work.log}"
 
 
 # What came of it.
@@ -476,11 +506,6 @@ def outcome(url: str) -> dict[str, Any]:
     final = search.final()
     assert final is not None, "there is no final"
     return {"search": individuals(search.study), "final": individuals(final)}
-
-
-def outcome_of_pair(url: str, **size: int) -> dict[str, Any]:
-    """The canonical individuals of both populations."""
-    return {study.study_name: individuals(study) for study in open_pair(open_store(url), **size)}
 
 
 def problems(url: str, names: Iterable[str]) -> list[str]:

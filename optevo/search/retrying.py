@@ -28,6 +28,10 @@ REMINDER = 15.0
 T = TypeVar("T")
 
 
+class DatabaseAwayError(OptevoError):
+    """The database has been away for longer than anybody waits."""
+
+
 @dataclass
 class Patience:
     """What a worker does while its database is away.
@@ -45,7 +49,7 @@ class Patience:
         """Do a step that needs the database, from its beginning again after each failure of the database.
 
         Raises:
-            OptevoError: The database has been away for PATIENCE seconds.
+            DatabaseAwayError: The database has been away for PATIENCE seconds.
             InterruptedRunError: `stop` was set meanwhile.
         """
         begun = said = None
@@ -82,7 +86,7 @@ class Patience:
         if self.stop.is_set():
             raise InterruptedRunError("stopped; run the same command again to continue.") from error
         if waited >= PATIENCE:
-            raise OptevoError(
+            raise DatabaseAwayError(
                 f"{masked(self.url)}: the database has not answered for {waited:.0f} s ({reason(error)}); what it "
                 "holds is complete: bring it back and run the same command again."
             ) from error

@@ -26,7 +26,7 @@ from optevo.samplers.slots import CLAIM, FAILURE, Claim
 from optevo.search import processes
 from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
-from optevo.search.retrying import Patience
+from optevo.search.retrying import DatabaseAwayError, Patience
 from optevo.search.store import GRACE, HEARTBEAT, reason
 from optevo.search.study import Search, begin_final
 from optevo.search.systems import Task
@@ -221,6 +221,8 @@ class Worker:
         except (InterruptedRunError, KeyboardInterrupt):
             with _unless_away(trial.number):
                 _give_up(study, trial, "interrupted")
+            raise
+        except DatabaseAwayError:  # Nothing of the individual's.
             raise
         except Exception as error:  # Whatever a training raises ends that trial only; failure_kind says what it was.
             kind = failure_kind(error)

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from disturbances import SPACE, individuals, meeting, open_pair
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import InMemoryStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import event, func, insert, select
@@ -23,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 import optevo
 from optevo import api
 from optevo.errors import OptevoError, UsageError
-from optevo.samplers import claim_of
+from optevo.samplers import claim_of, coevolve
 from optevo.search import copying
 from optevo.search.copying import copy_study
 from optevo.search.spec import Spec
@@ -146,6 +148,37 @@ def test_to_postgresql_and_back_and_on(tiny: Spec, here: str, there: str, postgr
     copied = copy_study("tiny", source=postgres, target=there)
     assert contents(there, "tiny/final") == contents(postgres, "tiny/final")
     assert copied.trials == sum(len(contents(there, name)["trials"]) for name in ("tiny", "tiny/final"))
+
+
+@pytest.mark.slow
+def test_two_populations_to_postgresql_and_back_and_on(here: str, there: str, postgres: str):
+    alone = open_pair(InMemoryStorage())
+    coevolve(alone, [meeting(0)] * 2)
+    pair = open_pair(open_store(here))
+    coevolve(pair, [meeting(0)] * 2, trials=31)
+    place = next(study for study in pair if isinstance(study.sampler.next_slot(study), int))
+    place.ask(dict(SPACE))  # Somebody trains on.
+    assert copy_study("pair", source=here, target=postgres).failed == 1
+    assert copy_study("pair", source=postgres, target=there).failed == 0
+    for url in (postgres, there):
+        copies = open_pair(open_store(url))
+        for study, copy in zip(pair, copies, strict=True):
+            mine, other = study.sampler.frontier(study), copy.sampler.frontier(copy)
+            assert (mine and mine.brood) == (other and other.brood)
+        coevolve(copies, [meeting(0)] * 2)
+        assert [individuals(study) for study in copies] == [individuals(study) for study in alone]
+
+
+def test_two_populations_without_a_common_name_are_copied_one_by_one(here: str, there: str):
+    names = ("A2B", "B2A")
+    alone = open_pair(InMemoryStorage(), names=names)
+    coevolve(alone, [meeting(0)] * 2)
+    coevolve(open_pair(open_store(here), names=names), [meeting(0)] * 2, trials=25)
+    for name in names:
+        copy_study(name, source=here, target=there)
+    copies = open_pair(open_store(there), names=names)
+    coevolve(copies, [meeting(0)] * 2)
+    assert [individuals(study) for study in copies] == [individuals(study) for study in alone]
 
 
 def test_what_was_running_is_given_out_again(tiny: Spec, here: str, there: str):

@@ -28,12 +28,14 @@ from optevo import api
 from optevo.errors import InterruptedRunError, OptevoError, UsageError
 from optevo.samplers import claim_of
 from optevo.samplers.outages import is_outage
+from optevo.samplers.slots import FAILURE
 from optevo.search import processes, retrying, store, worker
 from optevo.search.processes import PROCESS
 from optevo.search.progress import canonical_trials, snapshot
 from optevo.search.retrying import Patience
 from optevo.search.spec import Spec
 from optevo.search.study import Search, open_search
+from optevo.search.unet import UNetSystem
 from optevo.search.worker import Worker
 
 
@@ -239,6 +241,22 @@ def test_a_database_that_stays_away_ends_the_worker_with_one_line(
     # Nothing is broken: what ran is given out again, and the study ends.
     Worker(open_search("tiny", url=postgres), Arithmetic(), threading.Event()).run()
     assert snapshot(open_search("tiny", url=postgres)).phase == "done"
+
+
+def test_a_database_that_stays_away_is_no_failure_of_the_individual(
+    tiny: Spec, tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+):
+    search = api.create_study("tiny", tiny, storage=f"sqlite:///{tmp_path / 'optevo.db'}")
+    monkeypatch.setattr(retrying, "PATIENCE", 0.05)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise LOCKED
+
+    monkeypatch.setattr(UNetSystem, "individual", away)
+    with pytest.raises(OptevoError, match="has not answered"):
+        Worker(search, Arithmetic(), threading.Event()).run()
+    (trial,) = search.study.trials
+    assert FAILURE not in trial.system_attrs
 
 
 def test_a_lock_on_sqlite_longer_than_its_timeout(
