@@ -10,7 +10,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, PendingRollbackError, SQLAlchemyError
 
 from optevo.errors import UsageError
 from optevo.search.reading import BulkStorage
@@ -107,8 +107,12 @@ def open_store(url: str) -> RDBStorage:
 
 def reason(error: BaseException) -> str:
     """The first line of an error's innermost cause."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while True:
+        # That a connection must be rolled back is SQLAlchemy's own affair; what broke it is what people can mend.
+        cause = error.__context__ if isinstance(error, PendingRollbackError) else error.__cause__
+        if cause is None:
+            break
+        error = cause
     text = str(getattr(error, "orig", None) or error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 

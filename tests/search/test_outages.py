@@ -21,7 +21,7 @@ from disturbances import unreliable
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy import event, text
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError, PendingRollbackError
 from tcp_postgres import PASSWORD, TcpServer
 
 from optevo import api
@@ -398,6 +398,16 @@ def test_patience_waits_says_so_and_ends(impatient: None, monkeypatch: pytest.Mo
     with pytest.raises(OptevoError, match=r"me:\*\*\*@host/db: the database has not answered for 0 s") as ended:
         patience.through(failing(LOCKED, times=1000))
     assert ended.value.exit_code == 1
+
+
+def test_the_reason_is_what_broke_the_connection():
+    refused = OperationalError("SELECT", {}, psycopg.OperationalError("connection refused"))
+    later = PendingRollbackError("Can't reconnect until invalid transaction is rolled back.")
+    later.__context__ = refused
+    assert store.reason(later) == "connection refused"
+    wrapped = StorageInternalError("An exception is raised during the commit.")
+    wrapped.__cause__ = later
+    assert store.reason(wrapped) == "connection refused"
 
 
 def test_who_is_asked_to_stop_does_not_wait():
