@@ -81,7 +81,7 @@ class Individuals:
         return self._like(*(part[start:end] for part in self.state().values()))
 
     def inherit(self, source: "Individuals", index: Tensor) -> None:
-        """Become what `source` is at `index`, int64 (S,): weights and Adam state are copied, and nothing waits."""
+        """Become what `source`, which lies elsewhere in memory, is at `index`, int64 (S,): weights and Adam state."""
         for mine, theirs in zip(self.state().values(), source.state().values(), strict=True):
             torch.index_select(theirs, 0, index, out=mine)
 
