@@ -9,7 +9,9 @@ from types import ModuleType
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from optevo.cost.dcgan import discriminator_cost, generator_cost
 from optevo.data.resident import ResidentImages, images_of
 from optevo.errors import OptevoError, UsageError
 from optevo.networks.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -111,6 +113,24 @@ def test_in_float32_the_two_agree_to_rounding() -> None:
     noise = torch.rand(8, LATENT) * 2 - 1
     with torch.no_grad():
         torch.testing.assert_close(model.champion()(noise), plain.population[0][0](noise), rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_computes_no_more_than_it_must() -> None:
+    """Only what teaches passes through a crossover's child, and nothing is judged where everything survives."""
+    counts = {}
+    for name, recipe in {"cegan": CEGAN_RECIPE, "gan": replace(PUBLISHED["gan-heuristic"], **SMALL)}.items():
+        generators, discriminator = networks(recipe)
+        plain = reference().PlainCEGAN(copy.deepcopy(generators), copy.deepcopy(discriminator), recipe)
+        model, draws = CEGAN(generators, discriminator, engine=FP32, recipe=recipe), draws_for(recipe, 0)
+        real = photos().batch(draws.index)
+        for who in (model, plain):
+            with FlopCounterMode(display=False) as counter:
+                who.step(real, draws)
+            counts[name, type(who).__name__] = counter.get_total_flops()
+    assert counts["cegan", "CEGAN"] < counts["cegan", "PlainCEGAN"]
+    # The straightforward one judges its only child all the same: 48 images through both networks.
+    judging = 2 * 48 * (generator_cost(ARCHITECTURE).exact_macs + discriminator_cost(ARCHITECTURE).exact_macs)
+    assert counts["gan", "PlainCEGAN"] - counts["gan", "CEGAN"] == judging
 
 
 def textbook(generator: nn.Module, discriminator: nn.Module, batches: list[tuple[Tensor, StepDraws]]) -> list[float]:
