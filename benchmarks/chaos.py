@@ -275,11 +275,12 @@ def main() -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     os.environ.pop("OPTEVO_ARTIFACTS", None)
-    result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"parts": {}}
-    result |= {
+    earlier = json.loads(arguments.out.read_text())["parts"] if arguments.out.exists() else {}
+    result: dict[str, Any] = {
         "what": "Studies amid kills, freezes, restarts and outages, compared with serial undisturbed runs",
         "hardware": hardware(),
         "versions": versions(PACKAGES),
+        "parts": earlier,
     }
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(images=Path(name) / "images", folder=Path(name))

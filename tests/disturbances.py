@@ -403,7 +403,7 @@ class Arithmetic:
 def calculate(work: Work) -> None:
     """The product's worker with arithmetic in the place of training; each individual has a small file."""
     from optevo.search.collecting import Collector
-    from optevo.search.worker import Worker
+    from optevo.search.worker import Worker, heartbeat
 
     search = open_search(NAME, url=work.url)
     artifacts = Artifacts(artifacts_url(search.url, recorded=search.record.artifacts))
@@ -413,7 +413,8 @@ def calculate(work: Work) -> None:
     def keep(trial: Trial, evaluation: Any) -> None:
         collector.after_individual()
         file.write_bytes(np.float64(evaluation.value).tobytes() * 2000)
-        artifacts.attach(trial, file)
+        with heartbeat(trial.storage, trial._trial_id):
+            artifacts.attach(trial, file)
 
     task: Any = Arithmetic(work.pause)
     Worker(search, task, threading.Event(), keep).run()
