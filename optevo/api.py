@@ -17,14 +17,14 @@ from optevo.search.launchers import Launcher, check_options, gpus_here, place
 from optevo.search.progress import (
     Candidate,
     Snapshot,
-    best_trial,
+    best_trials,
     candidates,
     generation_rows,
     snapshot,
 )
 from optevo.search.reading import numbered_trials
 from optevo.search.retrying import Patience
-from optevo.search.spec import Spec, find_spec, parse_spec, read_spec
+from optevo.search.spec import Spec, UNetSpec, find_spec, parse_settings, read_spec
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
 from optevo.search.study import Search, open_search
@@ -249,9 +249,9 @@ def work(
     if attached:
         _stop_with_stdin(stop)
     with stopping(stop):
-        worker = open_worker(search, root=data, stop=stop, accept_versions=accept_versions)
+        worker = open_worker(search, root=data, artifacts=artifacts, stop=stop, accept_versions=accept_versions)
         collector = Collector(search, Artifacts(artifacts_url(search.url, given=artifacts, recorded=place)))
-        worker.keep = _keeper_of_pictures(collector, worker.task)
+        worker.keep = _keeper_of_pictures(collector, search, worker.task)
         trained = worker.run()
         worker.patience.through(collector.after_individual)
         return trained
@@ -264,6 +264,7 @@ def best(name: str, *, storage: str | None = None, trial: int | None = None) -> 
         UsageError: There is no such trial, or none was trained yet.
     """
     search = open_search(name, url=storage_url(storage))
+    spec = unet_spec(search)
     finalists = tuple(candidates(search))
     if trial is not None:
         found = numbered_trials(search.storage, study_id=search.study._study_id, numbers=[trial]).get(trial)
@@ -273,12 +274,12 @@ def best(name: str, *, storage: str | None = None, trial: int | None = None) -> 
     elif finalists:
         chosen, value = finalists[0].trial, finalists[0].mean
     else:
-        top = best_trial(search)
+        (top,) = best_trials(search)
         if top is None or top.value is None:
             raise UsageError(f"study {name!r}: nothing is trained yet; run `optevo study run {name}`.")
         chosen, value = top, top.value
-    architecture = space_of(search.spec).architecture(chosen.params)
-    cost = cost_of(architecture, search.spec)
+    architecture = space_of(spec).architecture(chosen.params)
+    cost = cost_of(architecture, spec)
     return Best(
         study=name,
         trial=chosen.number,
@@ -331,7 +332,8 @@ def finetune(
 
     search = open_search(name, url=storage_url(storage))
     chosen, number, label = _chosen(search, trial=trial, architecture=architecture)
-    spec = search.spec if onto is None else transferred(search.spec, onto=onto, direction=direction)
+    own = unet_spec(search)
+    spec = own if onto is None else transferred(own, onto=onto, direction=direction)
     if onto is None and direction is not None:
         raise UsageError("--direction: belongs to --onto; the study's own images have theirs.")
     folder = out or Path("models") / "-".join([name, label, *([onto.name] if onto is not None else [])])
@@ -398,7 +400,7 @@ def finetune_seeds(
     }
 
 
-def transferred(spec: Spec, *, onto: Path, direction: str | None) -> Spec:
+def transferred(spec: UNetSpec, *, onto: Path, direction: str | None) -> UNetSpec:
     """The specification with another data set: everything but the folder and the direction stays.
 
     Raises:
@@ -407,7 +409,7 @@ def transferred(spec: Spec, *, onto: Path, direction: str | None) -> Spec:
     document = spec.model_dump(mode="json")
     document["data"] |= {"root": str(onto), "direction": direction or spec.data.direction}
     check_images(onto)
-    return parse_spec(document, source="--onto")
+    return parse_settings(UNetSpec, document, source="--onto")
 
 
 def _chosen(search: Search, *, trial: int | None, architecture: str | None) -> tuple[UNetArchitecture, int | None, str]:
@@ -415,7 +417,7 @@ def _chosen(search: Search, *, trial: int | None, architecture: str | None) -> t
     if architecture is not None and trial is not None:
         raise UsageError("--trial and --architecture: name one of them.")
     if architecture is not None:
-        return named_architecture(architecture, search.spec), None, architecture
+        return named_architecture(architecture, unet_spec(search)), None, architecture
     winner = best(search.name, storage=search.url, trial=trial)
     return winner.architecture, winner.trial, "winner" if trial is None else f"trial-{trial}"
 
@@ -504,7 +506,7 @@ def apply(
     )
 
 
-def named_architecture(name: str, spec: Spec) -> UNetArchitecture:
+def named_architecture(name: str, spec: UNetSpec) -> UNetArchitecture:
     """An architecture by name, with the specification's image channels.
 
     Raises:
@@ -523,20 +525,18 @@ def named_architecture(name: str, spec: Spec) -> UNetArchitecture:
     return found
 
 
-def _keeper_of_pictures(collector: "Collector", task: Any) -> Callable[[Any, Any], None]:
-    """What stores a trial's sample picture: input, output and target of the first few validation pairs. What is no
-    longer needed is removed before."""
+def _keeper_of_pictures(collector: "Collector", search: Search, task: Any) -> Callable[[Any, Any], None]:
+    """What stores a trial's sample picture. What is no longer needed is removed before."""
     import logging
     import tempfile
 
-    from optevo.models.train import rows_of
     from optevo.reports.pictures import save_picture
     from optevo.search.patient_store import ArtifactError
     from optevo.search.worker import heartbeat
 
     def keep(trial: Any, evaluation: Any) -> None:
         collector.after_individual()
-        rows = rows_of({"output": evaluation.model.generator}, task.val, count=4)
+        rows = search.system.pictures(trial, task, evaluation)
         # An artifact store that is away is waited for; the trial must not look dead meanwhile.
         with tempfile.TemporaryDirectory() as folder, heartbeat(trial.storage, trial._trial_id):
             picture = save_picture(rows, Path(folder) / "samples.png")
@@ -592,12 +592,21 @@ def show(name: str, *, storage: str | None = None) -> dict[str, Any]:
         "trained": state.trained,
         "failed": state.failed,
         "running": len(state.running),
-        "best_trial": None if state.best is None else state.best.number,
-        "best_value": None if state.best is None else state.best.value,
+        **_bests_of(search, state),
         "record": {key: getattr(search.record, key) for key in ("fingerprint", "precision", "threads", "versions")},
         "accepted_versions": acceptances(search.study.user_attrs),
         "generations": generation_rows(search),
     }
+
+
+def _bests_of(search: Search, state: Snapshot) -> dict[str, Any]:
+    """`best_trial` and `best_value`; with a population's name behind where there are several."""
+    endings = [population.replace("/", "_") for population in search.system.populations]
+    found: dict[str, Any] = {}
+    for ending, best in zip(endings, state.best or [None] * len(endings), strict=False):
+        found[f"best_trial{ending}"] = None if best is None else best.number
+        found[f"best_value{ending}"] = None if best is None else best.value
+    return found
 
 
 def estimate(name: str, *, storage: str | None = None, data: Path | None = None) -> dict[str, Any]:
@@ -689,13 +698,13 @@ def quickstart_models(out: Path, *, on_line: Say = print) -> QuickstartResult:
         report = evaluate(folder, data=data)
         generators[label] = load_generator(folder)
         rows.append(_quickstart_row(label, report))
-    spec = open_search("quickstart", url=url).spec
+    spec = unet_spec(open_search("quickstart", url=url))
     save_picture(rows_of(dict(reversed(generators.items())), test_pairs(data, spec)), picture)
     places = {"picture": picture, "models": out / "models", "study (SQLite)": out / "optevo.db"}
     return QuickstartResult(rows, {what: str(where) for what, where in places.items()})
 
 
-def test_pairs(data: Path, spec: Spec) -> Any:
+def test_pairs(data: Path, spec: UNetSpec) -> Any:
     """The test pairs of a folder as a specification sees them, on the CPU."""
     from optevo.tasks.splits import find_splits
     from optevo.tasks.unet import load_split

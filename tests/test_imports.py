@@ -21,7 +21,20 @@ ALLOWED = {
     "training": {"networks", "spaces", "data", "cost"},
     "metrics": {"training", "networks", "spaces", "data", "cost"},
     "tasks": {"training", "metrics", "data", "cost", "networks", "spaces"},
-    "search": {"samplers", "evolution", "tasks", "training", "metrics", "data", "cost", "networks", "spaces"},
+    # A study's teachers are a model folder.
+    "search": {
+        "samplers",
+        "evolution",
+        "models",
+        "reports",
+        "tasks",
+        "training",
+        "metrics",
+        "data",
+        "cost",
+        "networks",
+        "spaces",
+    },
     "reports": {"tasks", "training", "metrics", "data", "cost", "networks", "spaces"},
     "models": {"reports", "tasks", "training", "metrics", "data", "cost", "networks", "spaces"},
 }

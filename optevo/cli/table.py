@@ -68,8 +68,8 @@ def watching(name: str) -> Iterator[View]:
 def summary(name: str, state: "Snapshot") -> str:
     """One line for logs."""
     parts = [f"{name}: {_where(state)}", f"{state.filled}/{state.slots} done", f"{state.trained} trained"]
-    if state.best is not None:
-        parts.append(f"best {state.best.value:.4f}")
+    if state.best:
+        parts.append(f"best {_bests(state)}")
     if state.phase != "done" and state.seconds_left is not None:
         parts.append(f"{duration(state.seconds_left)} left")
     return ", ".join(parts)
@@ -123,6 +123,11 @@ def _plain_steps(title: str) -> Callable[[int, int], None]:
     return tell
 
 
+def _bests(state: "Snapshot") -> str:
+    """The populations' best values."""
+    return ", ".join(f"{best.value:.4f}" for best in state.best)
+
+
 def _where(state: "Snapshot") -> str:
     if state.phase == "search":
         return f"generation {state.generation + 1} of {state.generations}"
@@ -133,17 +138,16 @@ def _table(name: str, state: "Snapshot", alive: int) -> Group:
     head = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("study", "phase", "slots", "trained", "failed", "best", "mean", "MACs of best", "ETA"):
         head.add_column(column, no_wrap=True)
-    best = state.best
-    macs = best.user_attrs.get("exact_macs") if best is not None else None
+    macs = [best.user_attrs["exact_macs"] for best in state.best if "exact_macs" in best.user_attrs]
     head.add_row(
         name,
         _where(state),
         f"{state.filled}/{state.slots}",
         str(state.trained),
         str(state.failed),
-        "" if best is None else f"{best.value:.4f}",
+        _bests(state),
         "" if state.mean is None else f"{state.mean:.4f}",
-        "" if macs is None else f"{macs / 1e6:.1f} M",
+        ", ".join(f"{each / 1e6:.1f} M" for each in macs),
         "" if state.seconds_left is None or state.phase == "done" else duration(state.seconds_left),
     )
     workers = [

@@ -63,7 +63,10 @@ def find_stored(engine: Engine, artifact_id: str) -> tuple[str, Stored] | None:
 
 def remove_all(study: Study, artifacts: Artifacts) -> int:
     """Remove every artifact of a study that is about to be deleted. Returns how many."""
-    return remove(engine_of(study), artifacts, artifact_rows(engine_of(study), study=study._study_id))
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    own = [key.removeprefix(COUNTS) for key in attributes if key.startswith(COUNTS)]
+    removed = sum(artifacts.remove(artifact_id) for artifact_id in own)
+    return removed + remove(engine_of(study), artifacts, artifact_rows(engine_of(study), study=study._study_id))
 
 
 def engine_of(study: Study) -> Engine:

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import Study
 from optuna.trial import Trial
 from sqlalchemy.engine import make_url
 
@@ -85,6 +86,17 @@ class Artifacts(PatientStore):
             # Nobody will look for this file any more.
             self.remove(stored.artifact_id)
             return None
+        return stored
+
+    def attach_to_study(self, study: Study, name: str, content: bytes) -> Stored:
+        """Store what belongs to a whole study, and tie it to it. It goes when the study is deleted.
+
+        Raises:
+            ArtifactError: The store stays away, or says no.
+        """
+        stored = _describe(name, content)
+        self._write(stored, content)
+        study._storage.set_study_system_attr(study._study_id, COUNTS + stored.artifact_id, json.dumps(asdict(stored)))
         return stored
 
     def read(self, stored: Stored) -> bytes:

@@ -25,12 +25,13 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 import optuna
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from optevo.samplers import claim_of
 from optevo.search.artifact_rows import Row, artifact_rows, engine_of, remove
 from optevo.search.artifacts import Artifacts
-from optevo.search.study import FINAL, Search, best_distinct
+from optevo.search.study import FINAL, Search, best_distinct, sampler_of
 
 KEPT_BEST = 10
 
@@ -50,7 +51,7 @@ class Collector:
 
     def after_individual(self) -> None:
         """Collect if a generation has become complete since the last time."""
-        complete = len(self.search.sampler.history(self.search.study))
+        complete = sum(len(sampler_of(study).history(study)) for study in self.search.studies)
         if complete > self._complete:
             collect(self.search, self.artifacts)
             self._complete = complete
@@ -82,25 +83,29 @@ class Needed:
 
 
 def collect(search: Search, artifacts: Artifacts) -> int:
-    """Remove what is no longer needed (see the rule above).
+    """Remove what is no longer needed (see the rule above), in each population.
 
     Returns:
         How many files were removed.
     """
-    needed = needed_trials(search)
-    engine = engine_of(search.study)
-    rows = artifact_rows(engine, study=search.study._study_id)
+    return sum(_collect(search, study, artifacts) for study in search.studies)
+
+
+def _collect(search: Search, study: Study, artifacts: Artifacts) -> int:
+    needed = needed_trials(search, study)
+    engine = engine_of(study)
+    rows = artifact_rows(engine, study=study._study_id)
     held = {(needed.known[row.trial].number, row.artifact_id) for row in rows if row.trial in needed.known}
     alive = [row for row in rows if not _is_dangling(row, held, needed)]
     kept = {row.artifact_id for row in alive if needed.keeps(row)}
     return remove(engine, artifacts, [row for row in rows if row.artifact_id not in kept])
 
 
-def needed_trials(search: Search) -> Needed:
-    """Read the study, and apply the rule."""
+def needed_trials(search: Search, study: Study) -> Needed:
+    """Read a population's study, and apply the rule."""
     # Before the history: whoever finishes in between is still running here, and kept.
-    trials = search.study.get_trials(deepcopy=False)
-    history = search.sampler.history(search.study)
+    trials = study.get_trials(deepcopy=False)
+    history = sampler_of(study).history(study)
     everyone = [trial for generation in history for trial in generation]
     best = best_distinct(everyone, max(KEPT_BEST, search.spec.final.candidates))
     return Needed(

@@ -1,6 +1,6 @@
 """How far a study is: read from the trials, by whoever asks. Loads no torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean, stdev
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optevo.samplers import claim_of, slots
 from optevo.search.reading import numbered_trials
 from optevo.search.spec import Spec
-from optevo.search.study import Search, best_distinct
+from optevo.search.study import Search, sampler_of
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ class Snapshot:
     """The state of a study at one moment.
 
     `phase` is "search", "final" or "done"; `stopped` is why the search is over. `generation` counts complete
-    generations; `filled` of `slots` belong to the phase's current generation. `trained` counts trainings, without
-    individuals whose value was known already.
+    generations of all populations; `filled` of `slots` belong to the phase's current generation. `trained` counts
+    trainings, without individuals whose value was known already. `best` are the populations' leaders, of those that
+    have one: of a single population the best of all, of several the best of the newest complete generation, since
+    others were judged against other partners.
     """
 
     phase: str
@@ -53,7 +55,7 @@ class Snapshot:
     filled: int
     slots: int
     trained: int
-    best: FrozenTrial | None
+    best: tuple[FrozenTrial, ...]
     mean: float | None
     running: tuple[FrozenTrial, ...]
     failed: int
@@ -62,7 +64,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Course:
-    """A search, generation by generation, as its trials tell it.
+    """A population, generation by generation, as its trials tell it.
 
     `history` has the canonical trials of every complete generation, slot by slot; `current` has what fills the slots of
     the one that is being trained, None for a slot that is open; it is empty when all are complete.
@@ -78,13 +80,27 @@ class Course:
         filled = [trial for trial in self.current if trial is not None]
         return [*(trial for generation in self.history for trial in generation), *filled]
 
+    @property
+    def newest(self) -> list[FrozenTrial]:
+        """The newest complete generation; before there is one, what is filled of the first."""
+        return list(self.history[-1]) if self.history else self.canonical
+
+    @property
+    def filled(self) -> int:
+        """How many slots of the generation being trained have a result."""
+        return sum(trial is not None for trial in self.current)
+
+    def open_slots(self, spec: Spec) -> int:
+        """How many slots of this and the coming generations have none."""
+        return (spec.sampler.generations - len(self.history)) * spec.sampler.population - self.filled
+
 
 def course_of(trials: Sequence[FrozenTrial], spec: Spec) -> Course:
-    """What the trials of a search say. Nothing is bred for it: a generation is complete when all its slots are filled.
+    """What a population's trials say. Nothing is bred for it: a generation is complete when all its slots are filled.
 
     Args:
         trials: All of them; outlines will do.
-        spec: The search's.
+        spec: The study's.
     """
     claimed = slots.claims_by_generation(trials)
     history: list[list[FrozenTrial]] = []
@@ -97,33 +113,48 @@ def course_of(trials: Sequence[FrozenTrial], spec: Spec) -> Course:
     return Course(trials, history, ())
 
 
+def courses(search: Search) -> list[Course]:
+    """Every population's, in outline."""
+    return [course_of(outlines.read(), search.spec) for outlines in search.outlines]
+
+
 def canonical_trials(search: Search) -> list[FrozenTrial]:
-    """The results that count, whole, with their parameters: see :class:`Course`."""
+    """The results of the first population that count, whole, with their parameters: see :class:`Course`."""
     return course_of(search.study.get_trials(deepcopy=False), search.spec).canonical
 
 
-def best_trial(search: Search) -> FrozenTrial | None:
-    """The best individual of the search so far, whole; of equal values the earlier. None before there is one."""
-    good = _good(course_of(search.outlines.read(), search.spec))
-    lowest = min((trial.value for trial in good if trial.value is not None), default=None)
-    numbers = [trial.number for trial in good if trial.value == lowest]
-    whole = _whole(search, numbers)
-    return next(iter(best_distinct([whole[number] for number in numbers], 1)), None)
+def best_trials(search: Search) -> list[FrozenTrial | None]:
+    """Each population's leader so far, whole; of equal values the earlier. None where nobody has a value yet."""
+    return [
+        None if best is None else _whole(search, study, [best.number])[best.number]
+        for study, best in zip(search.studies, _leaders(courses(search)), strict=True)
+    ]
+
+
+def _leaders(found: Sequence[Course]) -> list[FrozenTrial | None]:
+    several = len(found) > 1
+    return [
+        min(_good(course.newest if several else course.canonical), key=lambda t: (t.value, t.number), default=None)
+        for course in found
+    ]
 
 
 def stop_reason(search: Search) -> str | None:
-    """Why the search is over, or None: its last generation, no improvement, or its hours."""
-    history = search.sampler.history(search.study)
-    return _stop_reason(search.spec, history, lambda: search.study.get_trials(deepcopy=False))
+    """Why the search is over, or None: its last generation, no improvement in any population, or its hours."""
+    histories = [sampler_of(study).history(study) for study in search.studies]
+    return _stop_reason(
+        search.spec, histories, lambda: [t for study in search.studies for t in study.get_trials(deepcopy=False)]
+    )
 
 
 def _stop_reason(
-    spec: Spec, history: Sequence[Sequence[FrozenTrial]], trials: Callable[[], Sequence[FrozenTrial]]
+    spec: Spec, histories: Sequence[Sequence[Sequence[FrozenTrial]]], trials: Callable[[], Sequence[FrozenTrial]]
 ) -> str | None:
     rule = spec.stop
-    if len(history) >= spec.sampler.generations:
-        return f"all {len(history)} generations are complete"
-    if rule.patience is not None and _generations_without_improvement(history) >= rule.patience:
+    complete = min(map(len, histories))
+    if complete >= spec.sampler.generations:
+        return f"all {complete} generations are complete"
+    if rule.patience is not None and min(map(_generations_without_improvement, histories)) >= rule.patience:
         return f"the best individual has not improved in {rule.patience} generations"
     if rule.hours is not None and hours_trained(trials()) >= rule.hours:
         return f"{rule.hours:g} hours of training are over"
@@ -158,7 +189,7 @@ def candidates(search: Search) -> list[Candidate]:
     if any(trial is None for trial in results):
         return []
     numbers = final.user_attrs["candidates"]
-    by_number = _whole(search, numbers)
+    by_number = _whole(search, search.study, numbers)
     found = []
     for place, number in enumerate(numbers):
         trained = results[place * per : (place + 1) * per]
@@ -170,58 +201,75 @@ def candidates(search: Search) -> list[Candidate]:
 
 def snapshot(search: Search, *, workers: int = 1) -> Snapshot:
     """Read the store once and sum it up. The best and the running trials are whole."""
-    final = search.final()
-    course = course_of(search.outlines.read(), search.spec)
-    trials, good = course.trials, _good(course)
-    stopped = _stop_reason(search.spec, course.history, lambda: trials)
-    current = good[-search.spec.sampler.population :]
-    running = [trial.number for trial in trials if trial.state == TrialState.RUNNING and claim_of(trial) is not None]
-    best = min(good, key=lambda t: (t.value, t.number), default=None)
-    whole = _whole(search, [*([] if best is None else [best.number]), *([] if final is not None else running)])
+    final, found = search.final(), courses(search)
+    trials = [trial for course in found for trial in course.trials]
+    stopped = _stop_reason(search.spec, [course.history for course in found], lambda: trials)
+    complete = min(len(course.history) for course in found)
+    size = search.spec.sampler.population
+    values = [t.value for course in found for t in _good(course.canonical)[-size:] if t.value is not None]
     if final is not None:
         results = _final_results(final)
         filled, total = sum(trial is not None for trial in results), len(results)
         phase = "done" if filled == total else "final"
         left = (total - filled) * _seconds_a_trial(final.get_trials(deepcopy=False), default=_seconds_a_trial(trials))
     else:
-        total = search.spec.sampler.population
-        filled = sum(trial is not None for trial in course.current) if course.current else total
+        total = size * len(found)
+        # A population may be one generation ahead of the other.
+        filled = sum(course.filled if len(course.history) == complete else size for course in found)
+        filled = filled if any(course.current for course in found) else total
         # Where not one individual could be trained there is nobody to hold a final with.
-        has_final = bool(search.spec.final.candidates and good)
+        has_final = bool(search.spec.final.candidates and values)
         phase = "search" if stopped is None else ("final" if has_final else "done")
-        open_slots = 0 if stopped else (search.spec.sampler.generations - len(course.history)) * total - filled
+        open_slots = sum(course.open_slots(search.spec) for course in found) if not stopped else 0
         left = open_slots * _fresh_share(trials) * _seconds_a_trial(trials)
     return Snapshot(
         phase=phase,
         stopped=stopped,
-        generation=len(course.history),
+        generation=complete,
         generations=search.spec.sampler.generations,
         filled=filled,
         slots=total,
         trained=sum(1 for t in trials if t.state.is_finished() and "reused_from" not in t.user_attrs),
-        best=None if best is None else whole[best.number],
-        mean=fmean(t.value for t in current if t.value is not None) if current else None,
-        running=_running(final) if final is not None else tuple(whole[number] for number in running),
+        best=tuple(_whole_leaders(search, found)),
+        mean=fmean(values) if values else None,
+        running=_running(final) if final is not None else tuple(_in_training(search, found)),
         failed=sum(1 for t in trials if t.state == TrialState.FAIL),
         seconds_left=left / max(1, workers) if left == left else None,
     )
 
 
 def generation_rows(search: Search) -> list[dict[str, Any]]:
-    """A row a complete generation: its best and mean value, and how many of its individuals were trained for it."""
+    """A row a complete generation: its best and mean value, and how many of its individuals were trained for it. Of
+    several populations each has its own rows."""
     rows: list[dict[str, Any]] = []
-    for number, generation in enumerate(course_of(search.outlines.read(), search.spec).history):
-        values = [trial.value for trial in generation if trial.value is not None]
-        rows.append(
-            {
-                "generation": number,
-                "best": min(values, default=None),
-                "mean": fmean(values) if values else None,
-                "trained": sum("reused_from" not in trial.user_attrs for trial in generation),
-                "failed": sum(trial.state == TrialState.FAIL for trial in generation),
-            }
-        )
+    found = courses(search)
+    for population, course in zip(search.system.populations, found, strict=True):
+        named = {"population": population.strip("/")} if len(found) > 1 else {}
+        for number, generation in enumerate(course.history):
+            values = [trial.value for trial in generation if trial.value is not None]
+            rows.append(
+                {
+                    **named,
+                    "generation": number,
+                    "best": min(values, default=None),
+                    "mean": fmean(values) if values else None,
+                    "trained": sum("reused_from" not in trial.user_attrs for trial in generation),
+                    "failed": sum(trial.state == TrialState.FAIL for trial in generation),
+                }
+            )
     return rows
+
+
+def _whole_leaders(search: Search, found: Sequence[Course]) -> Iterator[FrozenTrial]:
+    for study, best in zip(search.studies, _leaders(found), strict=True):
+        if best is not None:
+            yield _whole(search, study, [best.number])[best.number]
+
+
+def _in_training(search: Search, found: Sequence[Course]) -> Iterator[FrozenTrial]:
+    for study, course in zip(search.studies, found, strict=True):
+        running = [t.number for t in course.trials if t.state == TrialState.RUNNING and claim_of(t) is not None]
+        yield from _whole(search, study, running).values()
 
 
 def _generations_without_improvement(history: Sequence[Sequence[FrozenTrial]]) -> int:
@@ -242,12 +290,12 @@ def _final_results(final: Study) -> list[FrozenTrial | None]:
     return [slots.canonical(claimed.get(slot, ())) for slot in range(len(final.user_attrs["individuals"]))]
 
 
-def _good(course: Course) -> list[FrozenTrial]:
-    return [t for t in course.canonical if t.state == TrialState.COMPLETE and t.value is not None]
+def _good(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
 
 
-def _whole(search: Search, numbers: Sequence[int]) -> dict[int, FrozenTrial]:
-    return numbered_trials(search.storage, study_id=search.study._study_id, numbers=numbers) if numbers else {}
+def _whole(search: Search, study: Study, numbers: Sequence[int]) -> dict[int, FrozenTrial]:
+    return numbered_trials(search.storage, study_id=study._study_id, numbers=numbers) if numbers else {}
 
 
 def _running(study: Study) -> tuple[FrozenTrial, ...]:

@@ -4,16 +4,18 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from optevo.errors import UsageError
 from optevo.evolution.screening import Screening
 from optevo.samplers.roulette_ga import PRESETS
+from optevo.tasks.coevolution_settings import CoevolutionSettings
 from optevo.tasks.settings import Count, Section, UNetSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class SamplerSettings(Section):
@@ -44,7 +46,7 @@ class SamplerSettings(Section):
     @classmethod
     def _fill(cls, data: Any) -> Any:
         """What the preset says, so that the stored specification says everything."""
-        preset = PRESETS.get(data.get("preset", "screened")) if isinstance(data, dict) else None
+        preset = PRESETS.get(data.get("preset", cls.model_fields["preset"].default)) if isinstance(data, dict) else None
         if preset is None:
             return data
         screening = preset["screening"]
@@ -64,6 +66,15 @@ class SamplerSettings(Section):
         if self.elites >= self.population:
             raise ValueError(f"sampler.elites = {self.elites}: must be below sampler.population = {self.population}")
         return self
+
+
+class MaskSamplerSettings(SamplerSettings):
+    """`[sampler]` of the co-evolution, in each population. Screening predicts from a few genes, not from hundreds of
+    bits, so there is none."""
+
+    preset: Literal["paper", "plain"] = "plain"
+    generations: Count = 50
+    candidates: Annotated[int, Field(ge=0, le=0)]
 
 
 class StopSettings(Section):
@@ -101,8 +112,25 @@ class UNetSpec(UNetSettings):
     final: FinalSettings = FinalSettings()
 
 
-Spec = UNetSpec
-SYSTEMS: dict[str, type[Spec]] = {"unet": UNetSpec}
+class CoevolutionSpec(CoevolutionSettings):
+    """A whole specification of a co-evolution. `seed` drives everything random in the study.
+
+    There is no final: every generation's elites are judged again, against another partner.
+    """
+
+    system: Literal["coevolution"] = "coevolution"
+    seed: Seed = 0
+    sampler: MaskSamplerSettings = Field(default_factory=lambda: MaskSamplerSettings.model_validate({}))
+    stop: StopSettings = StopSettings()
+
+    @property
+    def final(self) -> FinalSettings:
+        """None is held."""
+        return FinalSettings(candidates=0)
+
+
+Spec = UNetSpec | CoevolutionSpec
+SYSTEMS: dict[str, type[UNetSpec] | type[CoevolutionSpec]] = {"unet": UNetSpec, "coevolution": CoevolutionSpec}
 
 
 def find_spec(spec: str | Path) -> Path:
@@ -131,6 +159,15 @@ def read_spec(path: Path, *, overrides: Sequence[str] = ()) -> Spec:
     Raises:
         UsageError: One line that names the file, the key, the value and the cure.
     """
+    return parse_spec(read_document(path, overrides=overrides), source=str(path))
+
+
+def read_document(path: Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A TOML file with settings on top, not checked yet.
+
+    Raises:
+        UsageError: It cannot be read, or a setting is not of the form `table.key=value`.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -141,17 +178,35 @@ def read_spec(path: Path, *, overrides: Sequence[str] = ()) -> Spec:
         raise UsageError(f"{path}: cannot be read ({error}).") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}.") from None
+    return overridden(document, overrides)
+
+
+def overridden(document: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The same document, changed in place by settings of the form `table.key=value`."""
     for override in overrides:
         _override(document, override)
-    return parse_spec(document, source=str(path))
+    return document
 
 
 def parse_spec(document: Any, *, source: str) -> Spec:
     """A specification from plain data, whether from a file or from a database: nothing in it is ever executed."""
+    system = document.get("system", "unet") if isinstance(document, dict) else "unet"
+    model = SYSTEMS.get(system) if isinstance(system, str) else None
+    if model is None:
+        raise UsageError(f"{source}: system = {json.dumps(system, default=str)}: must be one of {', '.join(SYSTEMS)}.")
+    return parse_settings(model, document, source=source)
+
+
+def parse_settings(model: type[Settings], document: Any, *, source: str) -> Settings:
+    """Settings of any kind from plain data.
+
+    Raises:
+        UsageError: One line that names the source, the key, the value and the cure.
+    """
     try:
-        return Spec.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
-        raise UsageError(f"{source}: {_explain(error)}") from None
+        raise UsageError(f"{source}: {_explain(error, model)}") from None
 
 
 def _override(document: dict[str, Any], override: str) -> None:
@@ -175,14 +230,14 @@ def _value(text: str) -> Any:
         return text
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"] if isinstance(part, str) and not part.startswith("function-"))
     value = json.dumps(problem["input"], default=str)
     value = value if len(value) <= 80 else value[:77] + "..."
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {_known(problem['loc'])}{more}."
+        return f"{key}: unknown key; {_known(problem['loc'], model)}{more}."
     if problem["type"] == "missing":
         return f"{key}: missing; add it{more}."
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
@@ -191,9 +246,9 @@ def _explain(error: ValidationError) -> str:
     return f"{key} = {value}: {message[0].lower()}{message[1:]}{more}."
 
 
-def _known(location: tuple[int | str, ...]) -> str:
-    model: Any = Spec
+def _known(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    table: Any = model
     for part in location[:-1]:
-        model = model.model_fields[part].annotation
-    table = ".".join(str(part) for part in location[:-1])
-    return f"{'table ' + table if table else 'the specification'} has {', '.join(sorted(model.model_fields))}"
+        table = table.model_fields[part].annotation
+    name = ".".join(str(part) for part in location[:-1])
+    return f"{'table ' + name if name else 'the specification'} has {', '.join(sorted(table.model_fields))}"

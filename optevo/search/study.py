@@ -23,6 +23,7 @@ from optevo.search.versions import versions
 
 RECORD = "optevo"
 FINAL = "/final"
+FIRST = ("", "/A2B")  # what systems add to a name for their first population
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Record:
     device: str
     facts: dict[str, Any]  # the system's, see optevo.search.systems
     versions: dict[str, str]
+    files: dict[str, Any] = field(default_factory=dict)  # the system's, as the artifact store describes them
     artifacts: str | None = None  # None: the default folder of whoever asks, see search/artifacts.py
 
 
@@ -76,9 +78,9 @@ class Search:
         return sampler_of(self.study)
 
     @cached_property
-    def outlines(self) -> Outlines:
-        """The search's trials in outline."""
-        return Outlines(self.storage, study_id=self.study._study_id)
+    def outlines(self) -> tuple[Outlines, ...]:
+        """Each population's trials in outline."""
+        return tuple(Outlines(self.storage, study_id=study._study_id) for study in self.studies)
 
     def final(self) -> Study | None:
         """The final, once someone has begun it. Its roster is read from the store, so all workers have the same."""
@@ -91,6 +93,20 @@ class Search:
             return None
         study.sampler = RosterSampler(search_space=self.sampler.fallback_space(), individuals=individuals)
         return study
+
+    def read_file(self, name: str, *, artifacts: str | None = None) -> bytes:
+        """One of the system's files, as it was when the study was created.
+
+        Args:
+            artifacts: Where the study's artifact store is from here, if not where it was created to be.
+
+        Raises:
+            ArtifactError: It is not there, or damaged.
+        """
+        from optevo.search.artifacts import Artifacts, Stored, artifacts_url
+
+        place = artifacts_url(self.url, given=artifacts, recorded=self.record.artifacts)
+        return Artifacts(place).read(Stored(**self.record.files[name]))
 
     def check_images(self, *, root: Path | None = None) -> None:
         """Raise UsageError unless these are the images that the study was created with."""
@@ -123,7 +139,7 @@ def create_study(name: str, spec: Spec, *, url: str, artifacts: str | None = Non
         raise UsageError(f"study name {name!r}: must not be empty or contain '/'.")
     # Not above: boto3, where it is installed, takes a while to load.
     from optevo.search.artifact_stores import check
-    from optevo.search.artifacts import url_to_record
+    from optevo.search.artifacts import Artifacts, artifacts_url, url_to_record
 
     place = url_to_record(given=artifacts)
     if place is not None:
@@ -131,7 +147,7 @@ def create_study(name: str, spec: Spec, *, url: str, artifacts: str | None = Non
     storage = open_store(url)
     system = system_of(spec)
     names = [name + population for population in system.populations]
-    if set(names) & set(optuna.get_all_study_names(storage)):
+    if _holder(name, storage) is not None:
         raise UsageError(
             f"study {name!r} exists already in {masked(url)}: `optevo study run {name}` continues it; choose another "
             f"name, or remove it with `optevo study delete {name}`."
@@ -143,6 +159,9 @@ def create_study(name: str, spec: Spec, *, url: str, artifacts: str | None = Non
         studies = [optuna.create_study(study_name=each, storage=storage, direction="minimize") for each in names]
     except optuna.exceptions.DuplicatedStudyError:
         raise UsageError(f"study {name!r}: somebody else has just created it in {masked(url)}.") from None
+    store = Artifacts(artifacts_url(url, recorded=place))
+    stored = {key: store.attach_to_study(studies[0], key, content) for key, content in system.files(spec).items()}
+    record = replace(record, files={key: asdict(each) for key, each in stored.items()})
     studies[0].set_user_attr(RECORD, asdict(record))
     return Search(name=name, url=url, storage=storage, spec=spec, record=record)
 
@@ -154,14 +173,13 @@ def open_search(name: str, *, url: str) -> Search:
         UsageError: There is none of that name, or it is not optevo's.
     """
     storage = open_store(url)
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        names = [other for other in optuna.get_all_study_names(storage) if not other.endswith(FINAL)]
+    study = _holder(name, storage)
+    if study is None:
+        names = list(dict.fromkeys(other.partition("/")[0] for other in optuna.get_all_study_names(storage)))
         there = f"it has {', '.join(names[:10])}" if names else "it has none"
         raise UsageError(
             f"study {name!r}: there is none in {masked(url)}; {there}. Create one with `optevo study create`."
-        ) from None
+        )
     stored = study.user_attrs.get(RECORD)
     if not isinstance(stored, Mapping):
         raise UsageError(f"study {name!r} in {masked(url)} was not created by optevo, or not to the end; delete it.")
@@ -173,8 +191,18 @@ def open_search(name: str, *, url: str) -> Search:
     return Search(name=name, url=url, storage=storage, spec=spec, record=record)
 
 
+def _holder(name: str, storage: RDBStorage) -> Study | None:
+    """The study that holds the record of `name`: its first population's."""
+    for first in FIRST:
+        try:
+            return optuna.load_study(study_name=name + first, storage=storage)
+        except KeyError:
+            continue
+    return None
+
+
 def delete_study(name: str, *, url: str, keep_artifacts: bool = False) -> None:
-    """Remove a study and its final from the store, with their artifacts.
+    """Remove a study with its populations and its final from the store, and their artifacts.
 
     Args:
         keep_artifacts: Leave the files where they are, as for a study whose copy in another database names them too.
@@ -183,16 +211,17 @@ def delete_study(name: str, *, url: str, keep_artifacts: bool = False) -> None:
     from optevo.search.artifacts import Artifacts, artifacts_url
 
     storage = open_store(url)
-    names = optuna.get_all_study_names(storage)
-    if name not in names:
+    holder = _holder(name, storage)
+    if holder is None:
         raise UsageError(f"study {name!r}: there is none in {masked(url)}; nothing was deleted.")
-    for each in (name + FINAL, name):
-        if each in names:
-            if not keep_artifacts:
-                recorded = dict(optuna.load_study(study_name=name, storage=storage).user_attrs.get(RECORD) or {})
-                place = artifacts_url(url, recorded=recorded.get("artifacts"))
-                remove_all(optuna.load_study(study_name=each, storage=storage), Artifacts(place))
-            optuna.delete_study(study_name=each, storage=storage)
+    names = [each for each in optuna.get_all_study_names(storage) if each.startswith(f"{name}/")]
+    recorded = dict(holder.user_attrs.get(RECORD) or {})
+    artifacts = Artifacts(artifacts_url(url, recorded=recorded.get("artifacts")))
+    # What holds the record goes last: until then the same command takes it up again.
+    for each in [*(other for other in names if other != holder.study_name), holder.study_name]:
+        if not keep_artifacts:
+            remove_all(optuna.load_study(study_name=each, storage=storage), artifacts)
+        optuna.delete_study(study_name=each, storage=storage)
 
 
 def summaries(*, url: str) -> list[dict[str, Any]]:
@@ -202,19 +231,28 @@ def summaries(*, url: str) -> list[dict[str, Any]]:
     counted = select(TRIALS.c.study_id, func.count(), func.min(TRIALS.c.datetime_start)).group_by(TRIALS.c.study_id)
     with storage.engine.connect() as connection:
         found = {study: (count, begun) for study, count, begun in connection.execute(counted)}
+    studies = storage.get_all_studies()
     rows = []
-    for each in storage.get_all_studies():
+    for each in studies:
         if RECORD in each.user_attrs:
-            count, begun = found.get(each._study_id, (0, None))
+            name, first = each.study_name.partition("/")[0], each.study_name
+            parts = [found.get(other._study_id, (0, None)) for other in studies if _is_part(other.study_name, first)]
+            begun = min((start for _, start in parts if start), default=None)
             rows.append(
                 {
-                    "study": each.study_name,
+                    "study": name,
                     "system": each.user_attrs[RECORD]["spec"].get("system"),
-                    "trials": count,
+                    "trials": sum(count for count, _ in parts),
                     "begun": begun.isoformat(sep=" ", timespec="seconds") if begun else None,
                 }
             )
     return rows
+
+
+def _is_part(name: str, first: str) -> bool:
+    """Whether a study is a population of the one whose first population is given."""
+    whole = first.partition("/")[0]
+    return name == first or (first != whole and name.startswith(f"{whole}/"))
 
 
 def best_distinct(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:

@@ -1,7 +1,7 @@
 """What a search must know of the system that it evolves: its populations, and who judges an individual."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -11,6 +11,7 @@ from optevo.samplers import RouletteGASampler
 from optevo.tasks.evaluation import Evaluation, OnStep
 
 if TYPE_CHECKING:
+    from optevo.reports.pictures import Pixels
     from optevo.search.spec import Spec
     from optevo.training.engine import Engine
 
@@ -30,6 +31,9 @@ class Task(Protocol):
     ) -> Evaluation: ...
 
 
+PICTURED = 4  # validation images in a trial's picture
+
+
 class System(ABC):
     """One of optevo's systems, as a study sees it. Has no state: what belongs to a study is in its record.
 
@@ -47,6 +51,10 @@ class System(ABC):
     def fingerprint(self, spec: "Spec", *, root: Path | None = None) -> str:
         """Of all images that the study sees, in `root` or the specification's folder."""
 
+    def files(self, spec: "Spec") -> Mapping[str, bytes]:
+        """By name: what every worker needs besides the images. It is kept with the study's artifacts."""
+        return {}
+
     @abstractmethod
     def facts(self, spec: "Spec") -> dict[str, Any]:
         """JSON-safe: what is found out once, when the study is created, so that all workers agree on it."""
@@ -56,17 +64,36 @@ class System(ABC):
         """A sampler for each population of the study `name`."""
 
     @abstractmethod
-    def open_task(self, spec: "Spec", *, facts: Mapping[str, Any], engine: "Engine", root: Path | None = None) -> Task:
-        """What evaluates individuals on this machine, with the images decoded."""
+    def open_task(
+        self,
+        spec: "Spec",
+        *,
+        facts: Mapping[str, Any],
+        engine: "Engine",
+        read_file: Callable[[str], bytes],
+        root: Path | None = None,
+    ) -> Task:
+        """What evaluates individuals on this machine, with the images decoded.
+
+        Args:
+            read_file: Gives the content of one of `files` as it was when the study was created.
+        """
 
     @abstractmethod
     def individual(self, spec: "Spec", trial: Trial, *, facts: Mapping[str, Any]) -> Any:
         """What the task is told of a trial that has claimed a slot."""
 
+    @abstractmethod
+    def pictures(self, trial: Trial, task: Any, evaluation: Evaluation) -> "Mapping[str, Sequence[Pixels]]":
+        """Rows of pictures of the first few validation images, by what they show, for people who look at the trial."""
+
 
 def system_of(spec: "Spec") -> System:
     """The system of a specification."""
+    if spec.system == "coevolution":
+        from optevo.search.coevolution import CoevolutionSystem
+
+        return CoevolutionSystem()
     from optevo.search.unet import UNetSystem
 
-    systems: dict[str, type[System]] = {"unet": UNetSystem}
-    return systems[spec.system]()
+    return UNetSystem()

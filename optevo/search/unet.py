@@ -1,6 +1,6 @@
 """The U-Net search (2002.11581) as a study: one population, whose individuals are channels and skips."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from optevo.errors import UsageError
 from optevo.evolution.screening import Screening
 from optevo.samplers import RouletteGASampler
 from optevo.search.spec import SamplerSettings, Spec, UNetSpec
-from optevo.search.systems import System
+from optevo.search.systems import PICTURED, System
+from optevo.tasks.evaluation import Evaluation
 from optevo.tasks.fitness import cost_of, over_budget, price, space_of
 from optevo.tasks.splits import find_splits
 
 if TYPE_CHECKING:
+    from optevo.reports.pictures import Pixels
     from optevo.search.study import Search
     from optevo.tasks.splits import Splits
     from optevo.tasks.unet import UNetTask
@@ -29,33 +31,46 @@ class UNetSystem(System):
     populations = ("",)
 
     def check(self, spec: Spec) -> None:
-        _check_budgets(spec)
+        _check_budgets(_of(spec))
         check_images(Path(spec.data.root))
 
     def fingerprint(self, spec: Spec, *, root: Path | None = None) -> str:
-        return find_splits(spec, root=root, seed=spec.seed).fingerprint
+        return find_splits(_of(spec), root=root, seed=spec.seed).fingerprint
 
     def facts(self, spec: Spec) -> dict[str, Any]:
         from optevo.tasks.unet import constant_loss, load_split
         from optevo.training.engine import resolve
 
+        spec = _of(spec)
         splits, cpu = find_splits(spec, seed=spec.seed), resolve(device="cpu").device
         train, val = (load_split(pairs, spec, device=cpu, jitter=False) for pairs in (splits.train, splits.val))
         return {"loss_unit": constant_loss(train, val, l1_weight=spec.training.l1_weight)}
 
     def samplers(self, spec: Spec, *, facts: Mapping[str, Any], name: str) -> tuple[RouletteGASampler, ...]:
-        return (make_sampler(spec, loss_unit=facts["loss_unit"]),)
+        return (make_sampler(_of(spec), loss_unit=facts["loss_unit"]),)
 
     def open_task(
-        self, spec: Spec, *, facts: Mapping[str, Any], engine: "Engine", root: Path | None = None
+        self,
+        spec: Spec,
+        *,
+        facts: Mapping[str, Any],
+        engine: "Engine",
+        read_file: Callable[[str], bytes],
+        root: Path | None = None,
     ) -> "UNetTask":
         from optevo.tasks.unet import UNetTask
 
+        spec = _of(spec)
         splits = find_splits(spec, root=root, seed=spec.seed)
         return UNetTask.load(spec, splits, engine=engine, loss_unit=facts["loss_unit"])
 
     def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any]) -> dict[str, Any]:
         return trial.params
+
+    def pictures(self, trial: Trial, task: Any, evaluation: Evaluation) -> "Mapping[str, Sequence[Pixels]]":
+        from optevo.models.train import rows_of
+
+        return rows_of({"output": evaluation.model.generator}, task.val, count=PICTURED)
 
 
 def unet_spec(search: "Search") -> UNetSpec:
@@ -79,6 +94,11 @@ def splits_of(search: "Search", *, root: Path | None = None) -> "Splits":
     """
     search.check_images(root=root)
     return find_splits(unet_spec(search), root=root, seed=search.spec.seed)
+
+
+def _of(spec: Spec) -> UNetSpec:
+    assert isinstance(spec, UNetSpec)
+    return spec
 
 
 def distributions(spec: UNetSpec) -> dict[str, BaseDistribution]:

@@ -320,12 +320,18 @@ def heartbeat(
 
 
 def open_worker(
-    search: Search, *, root: Path | None = None, stop: threading.Event | None = None, accept_versions: bool = False
+    search: Search,
+    *,
+    root: Path | None = None,
+    artifacts: str | None = None,
+    stop: threading.Event | None = None,
+    accept_versions: bool = False,
 ) -> Worker:
     """Check that this machine can work for the study, and decode the images.
 
     Args:
         root: The images' folder, where it is not the specification's.
+        artifacts: Where the study's artifact store is from here, if not where it was created to be.
         stop: Ends the work when it is set.
         accept_versions: Join with versions of packages that change results; it is recorded in the study.
 
@@ -334,11 +340,15 @@ def open_worker(
         OptevoError: This machine cannot compute what the others do.
     """
     check_versions(search.study, search.record.versions, accept=accept_versions, here=versions())
-    return Worker(search=search, task=open_task(search, root=root), stop=stop or threading.Event())
+    task = open_task(search, root=root, artifacts=artifacts)
+    return Worker(search=search, task=task, stop=stop or threading.Event())
 
 
-def open_task(search: Search, *, root: Path | None = None) -> Task:
+def open_task(search: Search, *, root: Path | None = None, artifacts: str | None = None) -> Task:
     """What evaluates the study's individuals on this machine, with the images decoded.
+
+    Args:
+        artifacts: Where the study's artifact store is from here, if not where it was created to be.
 
     Raises:
         UsageError: Other images.
@@ -346,7 +356,13 @@ def open_task(search: Search, *, root: Path | None = None) -> Task:
     """
     engine = _engine(search)
     search.check_images(root=root)
-    return search.system.open_task(search.spec, facts=search.record.facts, engine=engine, root=root)
+
+    def read_file(name: str) -> bytes:
+        return search.read_file(name, artifacts=artifacts)
+
+    return search.system.open_task(
+        search.spec, facts=search.record.facts, engine=engine, read_file=read_file, root=root
+    )
 
 
 def _engine(search: Search) -> Engine:

@@ -319,7 +319,7 @@ def test_the_rule_on_a_long_search(tmp_path: Path, tiny: Spec):
     assert "0" not in left
     assert "1" in left
     assert 16 <= len(left) - 1 <= 2 * 16 + KEPT_BEST
-    needed = needed_trials(search)
+    needed = needed_trials(search, search.study)
     for row in artifact_rows(engine_of(study), study=study._study_id):
         assert row.artifact_id in left
         assert needed.known[row.trial].state == TrialState.COMPLETE
