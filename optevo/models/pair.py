@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ def save_modules(
     halves = {name: _model_facts(generators[name], facts, direction=HALVES[name]) for name in HALVES}
     architectures = {name: architecture_of(half) for name, half in halves.items()}
     _check_fit(architectures, shapes, size=facts.size, where=str(folder))
-    stored = {**asdict(facts), "judges": shapes}
+    facts = replace(facts, judges=shapes)
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def save_modules(
             save_model(temporary / name, generators[name], half)
         if judges:
             _save_judges(temporary / JUDGES, judges)
-        (temporary / PAIR_FACTS).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+        (temporary / PAIR_FACTS).write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
         (temporary / CARD).write_text(_card(facts, halves, pictured=samples is not None), encoding="utf-8")
         if samples is not None:
             samples.save(temporary / SAMPLES, format="PNG")
@@ -172,13 +172,14 @@ def load_pair(folder: str | Path, *, device: str = "cpu") -> "Translators":
         raise UsageError(
             f"{folder}: holds no discriminators, which this needs; import the pair again with --judge-a and --judge-b."
         )
-    architectures = {name: architecture_of(_half_facts(folder, name)) for name in HALVES}
+    architectures = {name: architecture_of(half_facts(folder, name)) for name in HALVES}
     _check_fit(architectures, facts.judges, size=facts.size, where=str(folder))
     generators = {name: load_generator(folder / name, device=device) for name in HALVES}
     return Translators(**generators, **_load_judges(folder, facts, device=device))
 
 
-def _half_facts(folder: Path, name: str) -> ModelFacts:
+def half_facts(folder: Path, name: str) -> ModelFacts:
+    """What is known about one half of a pair, "a_to_b" or "b_to_a"; UsageError if it is not there."""
     if not (folder / name).is_dir():
         raise UsageError(f"{folder}: the half {name} is missing; a pair has {' and '.join(HALVES)}.")
     return read_model_facts(folder / name)
@@ -330,7 +331,7 @@ def _card(facts: PairFacts, halves: Mapping[str, ModelFacts], *, pictured: bool)
             for name, half in halves.items()
         ),
         *(f"- {name}: {value:.4f}" for name, value in facts.metrics.items()),
-        f"- discriminators of both domains in {JUDGES}" if facts.judges else "",
+        *([f"- discriminators of both domains in {JUDGES}"] if facts.judges else []),
         "",
         *(["![Test images and their translations](samples.png)", ""] if pictured else []),
         "```python",

@@ -1,0 +1,148 @@
+"""The training of a pair of teachers: CycleGAN's recipe on two folders of images, resumable."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from optevo.data.resident import ResidentImages
+from optevo.data.unpaired import unpaired_plan
+from optevo.networks.patchgan import PatchGAN
+from optevo.networks.resnet import ResNetGenerator
+from optevo.spaces.resnet import cyclegan
+from optevo.tasks.teacher_settings import TeacherSpec
+from optevo.tasks.translators import Translators
+from optevo.tasks.unpaired import UnpairedImages
+from optevo.training.checkpoint import load_checkpoint, save_checkpoint
+from optevo.training.cyclegan import CycleGAN, train
+from optevo.training.engine import Engine
+from optevo.training.pix2pix import Schedule
+
+log = logging.getLogger("optevo.training")
+
+
+def train_teachers(
+    spec: TeacherSpec,
+    images: UnpairedImages,
+    *,
+    fingerprint: str,
+    engine: Engine,
+    checkpoint: Path,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Translators:
+    """Train from scratch, or go on from `checkpoint`.
+
+    Args:
+        spec: The recipe.
+        images: The training images of both domains.
+        fingerprint: Of the images: a checkpoint of others is refused.
+        checkpoint: Written every `training.checkpoint_minutes` and when the training is interrupted.
+        on_step: Called with the steps done and the steps in all, after each; may raise to interrupt.
+
+    Raises:
+        DivergedError: A loss is not finite.
+        OptevoError: The checkpoint belongs to another run, or cannot be written.
+    """
+    recipe = spec.training
+    per_epoch = -(-max(len(images.a), len(images.b)) // recipe.batch_size)
+    steps = per_epoch * (recipe.epochs + recipe.decay_epochs)
+    plan = unpaired_plan(
+        images.a, images.b, steps=steps, batch_size=recipe.batch_size, seed=spec.seed, flip=recipe.flip
+    )  # fmt: skip
+    facts = facts_of(spec, fingerprint=fingerprint, engine=engine)
+    with engine.active():
+        translators = build(spec, engine=engine)
+        model = CycleGAN(
+            a_to_b=translators.a_to_b,
+            b_to_a=translators.b_to_a,
+            judge_a=translators.judge_a,
+            judge_b=translators.judge_b,
+            engine=engine,
+            seed=spec.seed,
+            **recipe.recipe(),
+        )
+        start = load_checkpoint(checkpoint, model, facts=facts) if checkpoint.exists() else 0
+        saved = time.monotonic()
+
+        def after(step: int) -> None:
+            nonlocal saved
+            due = time.monotonic() - saved > 60 * recipe.checkpoint_minutes
+            try:
+                if on_step is not None:
+                    on_step(step, steps)
+            except BaseException:
+                due = True
+                raise
+            finally:
+                if due:
+                    save_checkpoint(checkpoint, model, step=step, facts=facts)
+                    saved = time.monotonic()
+
+        schedule = Schedule(steps_per_epoch=per_epoch, constant=recipe.epochs, decay=recipe.decay_epochs)
+        train(model, images.a, images.b, plan, start=start, schedule=schedule, on_step=after)
+    return translators
+
+
+def build(spec: TeacherSpec, *, engine: Engine) -> Translators:
+    """Fresh generators and discriminators, drawn from the specification's seed."""
+    networks, data = spec.networks, spec.data
+    engine.seed(spec.seed)
+
+    def generator(takes: int, gives: int) -> ResNetGenerator:
+        blocks = networks.blocks_at(data.size)
+        return ResNetGenerator(cyclegan(ngf=networks.ngf, blocks=blocks, input_channels=takes, output_channels=gives))
+
+    def judge(channels: int) -> PatchGAN:
+        return PatchGAN(channels, ndf=networks.ndf, layers=networks.discriminator_layers, norm="instance")
+
+    return Translators(
+        a_to_b=generator(data.channels_a, data.channels_b),
+        b_to_a=generator(data.channels_b, data.channels_a),
+        judge_a=judge(data.channels_a),
+        judge_b=judge(data.channels_b),
+    )
+
+
+def facts_of(spec: TeacherSpec, *, fingerprint: str, engine: Engine) -> dict[str, Any]:
+    """What a checkpoint and the training that goes on from it must have in common, as plain values for JSON.
+
+    The images' content, not their folder, which is another one on another machine; not how often it is saved.
+    """
+    return {
+        "settings": spec.model_dump(
+            mode="json",
+            include={"data", "networks", "training"},
+            exclude={"data": {"root"}, "training": {"checkpoint_minutes"}},
+        ),
+        "fingerprint": fingerprint,
+        "precision": engine.precision,
+        "seed": spec.seed,
+        "threads": engine.threads,
+    }
+
+
+def warn_of_grey(images: ResidentImages, *, domain: str) -> None:
+    """Say which images have no colours where images with colours are wanted: they are taken as they are."""
+    grey = grey_names(images)
+    if not grey:
+        return
+    if len(grey) == len(images):
+        log.warning("all %d images of %s are grey: data.channels_%s = 1 is faster", len(grey), domain, domain.lower())
+        return
+    log.warning(
+        "%d of %d images of %s are grey, the first %s: a translator may learn from them to drop the colours; remove "
+        "them if they do not belong there",
+        len(grey), len(images), domain, grey[0],
+    )  # fmt: skip
+
+
+def grey_names(images: ResidentImages) -> list[str]:
+    """The images of three channels whose three channels are equal everywhere."""
+    if images.images.shape[-1] != 3:
+        return []
+    return [
+        name
+        for name, pixels in zip(images.names, images.images, strict=True)
+        if bool((pixels[..., :1] == pixels[..., 1:]).all())
+    ]
