@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from optevo.models.folder import check_target
 from optevo.models.pair import PairFacts, save_pair
-from optevo.models.train import SAMPLES, to_pixels
+from optevo.models.train import SAMPLES, checkpoint_beside, to_pixels
 from optevo.reports.pictures import Pixels, picture
 from optevo.tasks.teacher_settings import TeacherSpec
 from optevo.tasks.unpaired import UnpairedSplits
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from optevo.tasks.unpaired import UnpairedImages
+    from optevo.training.continuing import Checkpoints
     from optevo.training.engine import Engine
 
 
@@ -27,11 +28,14 @@ def train_pair(
     engine: "Engine",
     title: str = "translators",
     versions: Mapping[str, str] | None = None,
+    checkpoints: "Checkpoints | None" = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> PairFacts:
     """Train two translators whole and write their pair folder. An interrupted training goes on where it stopped.
 
-    Its checkpoint lies beside the folder, as `.NAME.checkpoint.safetensors`, and goes when the pair is written.
+    Args:
+        checkpoints: Where they lie; by default in :func:`optevo.models.train.checkpoint_beside` the folder. They go
+            when the pair is written.
 
     Raises:
         UsageError: The folder exists already or cannot be written, or an image cannot be used.
@@ -39,6 +43,7 @@ def train_pair(
     """
     from optevo.tasks.teacher import train_teachers, warn_of_grey
     from optevo.tasks.unpaired import load_split
+    from optevo.training.continuing import LocalCheckpoints
 
     check_target(folder)
     splits = cut(splits, spec.data.train_images)
@@ -48,9 +53,9 @@ def train_pair(
     images = load_split(splits, "whole", spec.data, device=engine.device, jitter=spec.training.jitter)
     for domain, each in (("A", images.a), ("B", images.b)):
         warn_of_grey(each, domain=domain)
-    checkpoint = folder.parent / f".{folder.name}.checkpoint.safetensors"
+    checkpoints = checkpoints or LocalCheckpoints(checkpoint_beside(folder))
     translators = train_teachers(
-        spec, images, fingerprint=fingerprint, engine=engine, checkpoint=checkpoint, on_step=on_step
+        spec, images, fingerprint=fingerprint, engine=engine, checkpoints=checkpoints, on_step=on_step
     )
     facts = PairFacts(
         size=spec.data.size,
@@ -65,7 +70,7 @@ def train_pair(
     with engine.active():
         samples = picture(rows_of_pair(generators, shown))
     save_pair(folder, translators, facts, samples=samples)
-    checkpoint.unlink(missing_ok=True)
+    checkpoints.remove()
     return facts
 
 

@@ -1,9 +1,7 @@
 """The training of a pair of teachers: CycleGAN's recipe on two folders of images, resumable."""
 
 import logging
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from optevo.data.resident import ResidentImages
@@ -11,10 +9,12 @@ from optevo.data.unpaired import unpaired_plan
 from optevo.networks.patchgan import PatchGAN
 from optevo.networks.resnet import ResNetGenerator
 from optevo.spaces.resnet import cyclegan
+from optevo.tasks.finetune import with_threads
 from optevo.tasks.teacher_settings import TeacherSpec
 from optevo.tasks.translators import Translators
 from optevo.tasks.unpaired import UnpairedImages
-from optevo.training.checkpoint import load_checkpoint, save_checkpoint
+from optevo.training.checkpoint import load_checkpoint
+from optevo.training.continuing import Checkpoints, Saving
 from optevo.training.cyclegan import CycleGAN, train
 from optevo.training.engine import Engine
 from optevo.training.pix2pix import Schedule
@@ -28,21 +28,22 @@ def train_teachers(
     *,
     fingerprint: str,
     engine: Engine,
-    checkpoint: Path,
+    checkpoints: Checkpoints,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Translators:
-    """Train from scratch, or go on from `checkpoint`.
+    """Train from scratch, or go on from the newest checkpoint.
 
     Args:
         spec: The recipe.
         images: The training images of both domains.
         fingerprint: Of the images: a checkpoint of others is refused.
-        checkpoint: Written every `training.checkpoint_minutes` and when the training is interrupted.
+        checkpoints: Where they lie. Saved every `training.checkpoint_minutes` and when the training is interrupted;
+            who has the result in safety removes them.
         on_step: Called with the steps done and the steps in all, after each; may raise to interrupt.
 
     Raises:
         DivergedError: A loss is not finite.
-        OptevoError: The checkpoint belongs to another run, or cannot be written.
+        OptevoError: The checkpoint belongs to another run, or cannot be read or written.
     """
     recipe = spec.training
     per_epoch = -(-max(len(images.a), len(images.b)) // recipe.batch_size)
@@ -51,37 +52,42 @@ def train_teachers(
         images.a, images.b, steps=steps, batch_size=recipe.batch_size, seed=spec.seed, flip=recipe.flip
     )  # fmt: skip
     facts = facts_of(spec, fingerprint=fingerprint, engine=engine)
-    with engine.active():
-        translators = build(spec, engine=engine)
-        model = CycleGAN(
-            a_to_b=translators.a_to_b,
-            b_to_a=translators.b_to_a,
-            judge_a=translators.judge_a,
-            judge_b=translators.judge_b,
-            engine=engine,
-            seed=spec.seed,
-            **recipe.recipe(),
-        )
-        start = load_checkpoint(checkpoint, model, facts=facts) if checkpoint.exists() else 0
-        saved = time.monotonic()
+    try:
+        found = checkpoints.find(facts)
+        if found is not None and spec.engine.threads == 0:
+            # Any number will do, but it stays what it was.
+            engine = with_threads(engine, found)
+            facts["threads"] = engine.threads
+        with engine.active():
+            translators = build(spec, engine=engine)
+            model = training_of(translators, spec, engine=engine)
+            start = 0
+            if found is not None:
+                start = load_checkpoint(found.path, model, facts=facts)
+                log.info("continues at step %s of %s, from %s", f"{start:,}", f"{steps:,}", found.place)
+            saving = Saving(checkpoints, model, facts, minutes=recipe.checkpoint_minutes)
 
-        def after(step: int) -> None:
-            nonlocal saved
-            due = time.monotonic() - saved > 60 * recipe.checkpoint_minutes
-            try:
-                if on_step is not None:
-                    on_step(step, steps)
-            except BaseException:
-                due = True
-                raise
-            finally:
-                if due:
-                    save_checkpoint(checkpoint, model, step=step, facts=facts)
-                    saved = time.monotonic()
+            def after(step: int) -> None:
+                saving.after(step, lambda: on_step(step, steps) if on_step is not None else None)
 
-        schedule = Schedule(steps_per_epoch=per_epoch, constant=recipe.epochs, decay=recipe.decay_epochs)
-        train(model, images.a, images.b, plan, start=start, schedule=schedule, on_step=after)
+            schedule = Schedule(steps_per_epoch=per_epoch, constant=recipe.epochs, decay=recipe.decay_epochs)
+            train(model, images.a, images.b, plan, start=start, schedule=schedule, on_step=after)
+    finally:
+        checkpoints.close()
     return translators
+
+
+def training_of(translators: Translators, spec: TeacherSpec, *, engine: Engine) -> CycleGAN:
+    """CycleGAN's training of these networks by the specification's recipe."""
+    return CycleGAN(
+        a_to_b=translators.a_to_b,
+        b_to_a=translators.b_to_a,
+        judge_a=translators.judge_a,
+        judge_b=translators.judge_b,
+        engine=engine,
+        seed=spec.seed,
+        **spec.training.recipe(),
+    )
 
 
 def build(spec: TeacherSpec, *, engine: Engine) -> Translators:
