@@ -17,12 +17,16 @@ if TYPE_CHECKING:
         create_study,
         estimate,
         evaluate,
+        evaluate_pair,
         export,
         finetune,
+        import_pair,
         quickstart,
         run_study,
+        train_pair,
     )
     from optevo.models.folder import load_generator
+    from optevo.models.pair import load_pair
     from optevo.search.spec import read_spec
 
 _HOME = {
@@ -33,12 +37,16 @@ _HOME = {
     "create_study": "optevo.api",
     "estimate": "optevo.api",
     "evaluate": "optevo.api",
+    "evaluate_pair": "optevo.api",
     "export": "optevo.api",
     "finetune": "optevo.api",
+    "import_pair": "optevo.api",
     "load_generator": "optevo.models.folder",
+    "load_pair": "optevo.models.pair",
     "quickstart": "optevo.api",
     "read_spec": "optevo.search.spec",
     "run_study": "optevo.api",
+    "train_pair": "optevo.api",
 }
 
 __all__ = [
@@ -50,12 +58,16 @@ __all__ = [
     "create_study",
     "estimate",
     "evaluate",
+    "evaluate_pair",
     "export",
     "finetune",
+    "import_pair",
     "load_generator",
+    "load_pair",
     "quickstart",
     "read_spec",
     "run_study",
+    "train_pair",
 ]
 
 

@@ -24,7 +24,7 @@ from optevo.search.progress import (
 )
 from optevo.search.reading import numbered_trials
 from optevo.search.retrying import Patience
-from optevo.search.spec import Spec, UNetSpec, find_spec, parse_settings, read_spec
+from optevo.search.spec import Spec, UNetSpec, find_spec, overridden, parse_settings, read_document, read_spec
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
 from optevo.search.study import Search, open_search
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from optevo.models.export import ExportReport, Images
     from optevo.search.collecting import Collector
     from optevo.search.copying import Copied
+    from optevo.tasks.teacher_settings import TeacherSpec
 
 Say = Callable[[str], None]
 
@@ -364,6 +365,100 @@ def finetune(
             on_step=after,
         )
     return folder
+
+
+def train_pair(
+    spec: "TeacherSpec | Path | None" = None,
+    *,
+    out: Path,
+    data: Path | None = None,
+    overrides: Sequence[str] = (),
+    checkpoints: str | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train two translators between two folders of images (CycleGAN) into a pair folder.
+
+    Args:
+        spec: What to train, or a TOML file that says it; by default CycleGAN's own recipe at 256 pixels.
+        out: The pair folder.
+        data: The images' folder, instead of `data.root`.
+        overrides: Settings on top of a file or of the default, such as `"training.epochs=10"`.
+        checkpoints: A folder or `s3://BUCKET/PREFIX` from where the same call on another machine goes on; by default
+            OPTEVO_ARTIFACTS, else a file beside the pair folder.
+        on_step: Called with the steps done and the steps in all.
+
+    Raises:
+        UsageError: A setting or the images will not do, or the folder exists already.
+        InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is written and the same call continues.
+        OptevoError: The loss diverged, the disk is full, the store of checkpoints is away, or another machine has gone
+            on with the same training.
+    """
+    from optevo.models.train import checkpoint_beside
+    from optevo.models.train_pair import train_pair as train
+    from optevo.search.checkpoints import open_checkpoints
+    from optevo.tasks.teacher_settings import TeacherSpec
+    from optevo.tasks.unpaired import find_unpaired_splits
+    from optevo.training.engine import resolve
+
+    if not isinstance(spec, TeacherSpec):
+        document = {} if spec is None else read_document(spec)
+        if data is not None:
+            document["data"] = {**document.get("data", {}), "root": str(data)}
+        elif spec is None:
+            raise UsageError("--data: name the folder of images, or a file with data.root by --spec.")
+        spec = parse_settings(TeacherSpec, overridden(document, overrides), source=str(spec or "settings"))
+    splits = find_unpaired_splits(spec.data, root=data, seed=spec.seed)
+    engine = resolve(device=spec.engine.device, precision=spec.engine.precision, threads=spec.engine.threads)
+    with stopping(threading.Event()) as stop:
+
+        def after(done: int, total: int) -> None:
+            if on_step is not None:
+                on_step(done, total)
+            if stop.is_set():
+                raise InterruptedRunError(f"{out}: interrupted at step {done} of {total}; the same command continues.")
+
+        train(
+            spec,
+            splits,
+            out,
+            engine=engine,
+            title=out.name,
+            versions=versions(),
+            checkpoints=open_checkpoints(checkpoint_beside(out), given=checkpoints, recorded=None),
+            on_step=after,
+        )
+    return out
+
+
+def import_pair(
+    out: Path,
+    *,
+    a_to_b: Path,
+    b_to_a: Path,
+    judge_a: Path | None = None,
+    judge_b: Path | None = None,
+    size: tuple[int, int],
+) -> Path:
+    """Make a pair folder of what pytorch-CycleGAN-and-pix2pix trained.
+
+    See :func:`optevo.models.import_pair.import_pair`.
+    """
+    from optevo.models.import_pair import import_pair as read
+
+    read(out, a_to_b=a_to_b, b_to_a=b_to_a, judge_a=judge_a, judge_b=judge_b, size=size, title=out.name)
+    return out
+
+
+def evaluate_pair(
+    folder: str | Path, *, data: Path, split: str = "test", device: str = "auto", picture: Path | None = None
+) -> dict[str, Any]:
+    """FID and KID of both translators of a pair and of the untranslated images, their size and speed, and a picture.
+
+    See :func:`optevo.models.evaluate_pair.evaluate_pair`.
+    """
+    from optevo.models.evaluate_pair import evaluate_pair as judge
+
+    return judge(folder, data=data, split=split, device=device, picture=picture)
 
 
 def finetune_seeds(

@@ -1,4 +1,4 @@
-"""optevo model: finetune, evaluate, compare, export, apply."""
+"""optevo model: finetune, train, import, evaluate, compare, export, apply."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from optevo.cli.options import AsJson, Data, Name, Storage, let_threads_sleep
 
-app = typer.Typer(name="model", help="Train a winner whole; judge, export and apply models.", no_args_is_help=True)
+app = typer.Typer(name="model", help="Train winners and teachers; judge, export, apply.", no_args_is_help=True)
 
 Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Which pairs.")]
 Mode = Annotated[
@@ -70,23 +70,116 @@ def finetune(
 
 
 @app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="The pair folder.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with trainA, trainB, testA, testB, or A, B.", show_default=False)
+    ] = None,
+    spec: Annotated[Path | None, typer.Option(help="A TOML file with the settings.", show_default=False)] = None,
+    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH; by default 256.", show_default=False)] = None,
+    ngf: Annotated[int | None, typer.Option(help="The generators' first width; 64.", show_default=False)] = None,
+    epochs: Annotated[int | None, typer.Option(help="At the full learning rate; 100.", show_default=False)] = None,
+    decay_epochs: Annotated[int | None, typer.Option(help="While it decays; 100.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; 0.", show_default=False)] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder or s3://BUCKET/PREFIX from where the same command on another machine goes on; by default "
+            "OPTEVO_ARTIFACTS, else a file beside the pair.",
+            show_default=False,
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, such as networks.blocks=6; repeatable.", show_default=False),
+    ] = None,
+) -> None:
+    """Train two translators between two folders of unpaired images (CycleGAN). Goes on where it was stopped."""
+    let_threads_sleep()
+    from optevo import api
+    from optevo.cli.data import parse_size
+    from optevo.cli.table import steps_bar
+
+    named = {
+        "data.size": None if size is None else list(parse_size(size)),
+        "networks.ngf": ngf,
+        "training.epochs": epochs,
+        "training.decay_epochs": decay_epochs,
+        "seed": seed,
+    }
+    overrides = [f"{key}={value}" for key, value in named.items() if value is not None] + (set_ or [])
+    with steps_bar("train") as on_step:
+        typer.echo(
+            api.train_pair(spec, out=out, data=data, overrides=overrides, checkpoints=checkpoints, on_step=on_step)
+        )
+
+
+@app.command("import")
+def import_(
+    a_to_b: Annotated[Path, typer.Option(help="Generator from A to B: latest_net_G_A.pth.", show_default=False)],
+    b_to_a: Annotated[Path, typer.Option(help="Generator from B to A: latest_net_G_B.pth.", show_default=False)],
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of their images, such as 256.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The pair folder.", show_default=False)],
+    judge_a: Annotated[
+        Path | None, typer.Option(help="Discriminator of images of A: latest_net_D_B.pth.", show_default=False)
+    ] = None,
+    judge_b: Annotated[
+        Path | None, typer.Option(help="Discriminator of images of B: latest_net_D_A.pth.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a pair of what pytorch-CycleGAN-and-pix2pix trained. Its D_A opposes G_A, so it judges images of B."""
+    from optevo import api
+    from optevo.cli.data import parse_size
+
+    typer.echo(
+        api.import_pair(out, a_to_b=a_to_b, b_to_a=b_to_a, judge_a=judge_a, judge_b=judge_b, size=parse_size(size))
+    )
+
+
+@app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A model folder.")],
-    data: Annotated[Path, typer.Option(help="A folder of pairs.")],
+    folder: Annotated[Path, typer.Argument(help="A model folder or a pair.")],
+    data: Annotated[Path, typer.Option(help="A folder of pairs; for a pair of translators, of images of A and B.")],
     split: Split = "test",
     mode: Mode = "eval",
     device: Device = "auto",
+    picture: Annotated[
+        Path | None, typer.Option(help="A pair: where a picture of its translations goes.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """L1, PSNR and SSIM on a split; parameters, MACs, size on disk and latency."""
+    """L1, PSNR and SSIM on a split, or FID and KID of a pair; parameters, MACs, size on disk and latency."""
     from optevo import api
+    from optevo.errors import UsageError
+    from optevo.models.pair import is_pair
 
+    if is_pair(folder):
+        _evaluate_pair(folder, data=data, split=split, device=device, picture=picture, as_json=as_json)
+        return
+    if picture is not None:
+        raise UsageError("--picture: belongs to a pair of translators; a model folder has its samples.png.")
     report = api.evaluate(folder, data=data, split=split, device=device, mode=mode)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
     for key, value in report.items():
         typer.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
+
+
+def _evaluate_pair(folder: Path, *, data: Path, split: str, device: str, picture: Path | None, as_json: bool) -> None:
+    from optevo import api
+    from optevo.cli.table import print_rows
+    from optevo.models.evaluate_pair import notes, readable
+
+    report = api.evaluate_pair(folder, data=data, split=split, device=device, picture=picture)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    print_rows(readable(report))
+    for note in notes(report):
+        typer.echo(note)
+    if picture is not None:
+        typer.echo(f"picture: {picture}")
 
 
 @app.command()

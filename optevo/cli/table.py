@@ -113,12 +113,17 @@ def steps_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 def _plain_steps(title: str) -> Callable[[int, int], None]:
     said = time.monotonic()
+    begun: tuple[int, float] | None = None
 
     def tell(done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > LINE_EVERY:
-            said = time.monotonic()
-            print(f"{title}: step {done} of {total}", file=sys.stderr)
+        nonlocal said, begun
+        now = time.monotonic()
+        begun = begun or (done, now)
+        if now - said > LINE_EVERY:
+            said = now
+            steps, seconds = done - begun[0], now - begun[1]
+            left = f", {duration((total - done) * seconds / steps)} left" if steps else ""
+            print(f"{title}: step {done} of {total}{left}", file=sys.stderr)
 
     return tell
 

@@ -108,7 +108,7 @@ def evaluate_model(
     generator = load_generator(folder, device=str(engine.device))
     with engine.active():
         metrics = paired_metrics(generator, data, split=split, engine=engine, mode=mode)
-        timed = _latencies(generator, facts, size=data.size, engine=engine, runs=runs, batch_sizes=batch_sizes)
+        timed = latencies(generator, facts, size=data.size, engine=engine, runs=runs, batch_sizes=batch_sizes)
     return {
         "folder": str(folder),
         "title": facts.title,
@@ -122,7 +122,7 @@ def evaluate_model(
     }
 
 
-def _latencies(
+def latencies(
     generator: "nn.Module",
     facts: ModelFacts,
     *,
@@ -131,6 +131,7 @@ def _latencies(
     runs: int,
     batch_sizes: Sequence[int],
 ) -> dict[str, Any]:
+    """Latencies under the names that :func:`evaluate_model` gives them, and how they were measured."""
     from optevo.cost.latency import latency
 
     (height, width), channels, device = size, facts.architecture["input_channels"], str(engine.device)

@@ -159,26 +159,24 @@ def read_spec(path: Path, *, overrides: Sequence[str] = ()) -> Spec:
     Raises:
         UsageError: One line that names the file, the key, the value and the cure.
     """
-    return parse_spec(read_document(path, overrides=overrides), source=str(path))
+    document = read_document(path, cure=f"name one, or a ready specification: {', '.join(ready_specs())}")
+    return parse_spec(overridden(document, overrides), source=str(path))
 
 
-def read_document(path: Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """A TOML file with settings on top, not checked yet.
+def read_document(path: Path, *, cure: str = "check the path") -> dict[str, Any]:
+    """What a TOML file says, not checked yet.
 
     Raises:
-        UsageError: It cannot be read, or a setting is not of the form `table.key=value`.
+        UsageError: It cannot be read; where there is none, the message ends with `cure`.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(
-            f"{path}: there is no such file; name one, or a ready specification: {', '.join(ready_specs())}."
-        ) from None
+        raise UsageError(f"{path}: there is no such file; {cure}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}).") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}.") from None
-    return overridden(document, overrides)
 
 
 def overridden(document: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
