@@ -4,7 +4,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -36,6 +37,7 @@ from optevo.tasks.fitness import cost_of, original_of, space_of
 from optevo.tasks.splits import find_splits
 
 if TYPE_CHECKING:
+    from optevo.compression import BestPair
     from optevo.models.export import ExportReport, Images
     from optevo.search.collecting import Collector
     from optevo.search.copying import Copied
@@ -258,8 +260,18 @@ def work(
         return trained
 
 
+def winners(name: str, *, storage: str | None = None) -> "Best | BestPair":
+    """What a study of any system has found so far: :func:`best` of a U-Net search, both winners of a co-evolution."""
+    search = open_search(name, url=storage_url(storage))
+    if search.spec.system == "coevolution":
+        from optevo.compression import best_pair
+
+        return best_pair(search)
+    return best(name, storage=storage)
+
+
 def best(name: str, *, storage: str | None = None, trial: int | None = None) -> Best:
-    """The winner of the final; before that the best of the search so far, or trial number `trial`.
+    """The winner of a U-Net search's final; before that the best of the search so far, or trial number `trial`.
 
     Raises:
         UsageError: There is no such trial, or none was trained yet.
@@ -309,6 +321,9 @@ def finetune(
 ) -> Path:
     """Train the winner of a study (or one of its trials, or a named architecture) whole, into a model folder.
 
+    Of a co-evolution both winners are trained together, into a pair folder; only `seed`, `out`, `data`, `checkpoints`
+    and `on_step` are for it.
+
     Args:
         trial: Number of a trial to train instead of the winner.
         architecture: A name instead: `"original"` is pix2pix's network in the study's scale.
@@ -332,22 +347,16 @@ def finetune(
     from optevo.training.engine import resolve
 
     search = open_search(name, url=storage_url(storage))
+    if search.spec.system == "coevolution":
+        unfit = {"trial": trial, "architecture": architecture, "onto": onto, "direction": direction}
+        return _finetune_winners(search, seed, out, data, checkpoints, on_step, unfit=unfit)
     chosen, number, label = _chosen(search, trial=trial, architecture=architecture)
     own = unet_spec(search)
     spec = own if onto is None else transferred(own, onto=onto, direction=direction)
     if onto is None and direction is not None:
         raise UsageError("--direction: belongs to --onto; the study's own images have theirs.")
     folder = out or Path("models") / "-".join([name, label, *([onto.name] if onto is not None else [])])
-    with stopping(threading.Event()) as stop:
-
-        def after(done: int, total: int) -> None:
-            if on_step is not None:
-                on_step(done, total)
-            if stop.is_set():
-                raise InterruptedRunError(
-                    f"{folder}: interrupted at step {done} of {total}; the same command continues."
-                )
-
+    with _interruptible(folder, on_step) as after:
         train_model(
             chosen,
             spec,
@@ -365,6 +374,45 @@ def finetune(
             on_step=after,
         )
     return folder
+
+
+def _finetune_winners(
+    search: Search,
+    seed: int,
+    out: Path | None,
+    data: Path | None,
+    checkpoints: str | None,
+    on_step: Callable[[int, int], None] | None,
+    *,
+    unfit: Mapping[str, Any],
+) -> Path:
+    from optevo.compression import finetune_winners
+    from optevo.models.train import checkpoint_beside
+    from optevo.search.checkpoints import open_checkpoints
+
+    for key, value in unfit.items():
+        if value is not None:
+            raise UsageError(f"--{key} {value}: is for U-Net searches; study {search.name!r} is a co-evolution.")
+    folder = out or Path("models") / f"{search.name}-winners"
+    kept = open_checkpoints(checkpoint_beside(folder), given=checkpoints, recorded=search.record.artifacts)
+    with _interruptible(folder, on_step) as after:
+        return finetune_winners(search, folder, seed=seed, data=data, artifacts=None, checkpoints=kept, on_step=after)
+
+
+@contextmanager
+def _interruptible(folder: Path, on_step: Callable[[int, int], None] | None) -> Iterator[Callable[[int, int], None]]:
+    """What to call after each step of a training into `folder`: it raises InterruptedRunError after a signal."""
+    with stopping(threading.Event()) as stop:
+
+        def after(done: int, total: int) -> None:
+            if on_step is not None:
+                on_step(done, total)
+            if stop.is_set():
+                raise InterruptedRunError(
+                    f"{folder}: interrupted at step {done} of {total}; the same command continues."
+                )
+
+        yield after
 
 
 def train_pair(
@@ -409,14 +457,7 @@ def train_pair(
         spec = parse_settings(TeacherSpec, overridden(document, overrides), source=str(spec or "settings"))
     splits = find_unpaired_splits(spec.data, root=data, seed=spec.seed)
     engine = resolve(device=spec.engine.device, precision=spec.engine.precision, threads=spec.engine.threads)
-    with stopping(threading.Event()) as stop:
-
-        def after(done: int, total: int) -> None:
-            if on_step is not None:
-                on_step(done, total)
-            if stop.is_set():
-                raise InterruptedRunError(f"{out}: interrupted at step {done} of {total}; the same command continues.")
-
+    with _interruptible(out, on_step) as after:
         train(
             spec,
             splits,

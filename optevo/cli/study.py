@@ -123,13 +123,22 @@ def show(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def best(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
-    """The winner, with its spread over the final's seeds."""
+    """The winner, with its spread over the final's seeds; of a co-evolution the winners of both populations."""
     from optevo import api
     from optevo.cli.table import print_rows
 
-    winner = api.best(name, storage=storage)
+    winner = api.winners(name, storage=storage)
     if as_json:
         typer.echo(json.dumps(winner.to_dict(), indent=2))
+        return
+    if not isinstance(winner, api.Best):
+        for direction, half in winner.halves.items():
+            kept = ", ".join(f"{name} {half.kept[name]}/{size}" for name, size in half.filters.items())
+            typer.echo(
+                f"{direction}: trial {half.trial}, value {half.value:.4f}, "
+                f"{half.parameters / 1e6:.3f} M parameters ({100 * half.share_of_parameters:.0f} %), "
+                f"{half.exact_macs / 1e6:.1f} M exact MACs ({100 * half.share_of_macs:.0f} %)\n  filters kept: {kept}"
+            )
         return
     architecture = winner.architecture
     typer.echo(

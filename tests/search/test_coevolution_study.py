@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from optuna.trial import TrialState
 from small_translators import small_translators
 from unpaired_folder import unpaired_folder
 
 from optevo import api
+from optevo.compression import BestPair
+from optevo.cost.counted import parameters
 from optevo.errors import UsageError
-from optevo.models.pair import PairFacts, save_pair
+from optevo.models.pair import PairFacts, load_pair, save_pair
 from optevo.samplers import claim_of
 from optevo.samplers.masks import from_hex, split
 from optevo.search.coevolution import tables_of
@@ -40,6 +43,7 @@ def document(place: Path, **tables: Any) -> dict[str, Any]:
         "data": {"root": str(place / "images"), "size": 16},
         "teachers": {"folder": str(place / "teachers")},
         "training": {"steps": 2, "replay": 2},
+        "finetune": {"epochs": 1, "decay_epochs": 1, "threads": 1},
         "sampler": {"population": POPULATION, "generations": GENERATIONS},
         "engine": {"device": "cpu", "precision": "fp32"},
     }
@@ -181,9 +185,34 @@ def test_what_cannot_be_evolved_is_refused_before_anything_is_stored(
     assert api.list_studies(storage=url_of(tmp_path)) == []
 
 
+def test_both_winners_are_trained_together_into_a_pair_folder(finished: str, place: Path, tmp_path: Path) -> None:
+    winners = api.winners("pair", storage=finished)
+    assert isinstance(winners, BestPair)
+    steps: list[tuple[int, int]] = []
+    folder = api.finetune(
+        "pair", storage=finished, out=tmp_path / "small", on_step=lambda done, total: steps.append((done, total))
+    )
+    trained, teachers = load_pair(folder), load_pair(place / "teachers")
+    assert steps[-1][0] == steps[-1][1] == len(steps) > 0
+    for direction, half in winners.halves.items():
+        network = getattr(trained, direction)
+        assert parameters(network) == half.parameters < parameters(getattr(teachers, direction))
+        assert half.share_of_parameters == half.parameters / parameters(getattr(teachers, direction))
+        assert network(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16)
+    # A compressed pair is a pair: it may be compressed again.
+    spec_again = spec(place, teachers={"folder": str(folder)}, sampler={"generations": 1}, training={"steps": 0})
+    api.create_study("again", spec_again, storage=url_of(tmp_path))
+    api.work("again", storage=url_of(tmp_path))
+    again = api.winners("again", storage=url_of(tmp_path))
+    assert isinstance(again, BestPair)
+    assert again.halves["a_to_b"].parameters < winners.halves["a_to_b"].parameters
+
+
 def test_what_belongs_to_u_nets_is_refused_by_name(finished: str) -> None:
     with pytest.raises(UsageError, match="is of the system 'coevolution'"):
-        api.finetune("pair", storage=finished)
+        api.best("pair", storage=finished)
+    with pytest.raises(UsageError, match="--trial 3: is for U-Net searches"):
+        api.finetune("pair", storage=finished, trial=3)
 
 
 def test_the_specification_says_what_is_wrong(place: Path) -> None:
