@@ -204,9 +204,8 @@ class CoevolutionTask:
     def _pair(self, masks: Mapping[Direction, Mapping[str, Mask] | None], *, seed: int) -> CycleGAN:
         self.engine.seed(seed)
         return CycleGAN(
-            # Teachers from a folder learn no more; what is left of them does.
-            a_to_b=self.small("a_to_b", masks["a_to_b"]).requires_grad_(True),
-            b_to_a=self.small("b_to_a", masks["b_to_a"]).requires_grad_(True),
+            a_to_b=self.small("a_to_b", masks["a_to_b"]),
+            b_to_a=self.small("b_to_a", masks["b_to_a"]),
             judge_a=copy.deepcopy(self.teachers.judge_a),
             judge_b=copy.deepcopy(self.teachers.judge_b),
             engine=self.engine,

@@ -49,8 +49,10 @@ class CycleGAN(Training):
         seed: int = 0,
     ) -> None:
         self.engine = engine
-        self.a_to_b, self.b_to_a = engine.place(a_to_b).train(), engine.place(b_to_a).train()
-        self.judge_a, self.judge_b = engine.place(judge_a).train(), engine.place(judge_b).train()
+        # Networks that come from a folder were made to be used, without gradients; here they learn.
+        self.a_to_b, self.b_to_a, self.judge_a, self.judge_b = (
+            engine.place(module).train().requires_grad_(True) for module in (a_to_b, b_to_a, judge_a, judge_b)
+        )
         self.learning_rate = learning_rate
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
         self.history_a = ReplayBuffer(size=replay, seed=seed)
