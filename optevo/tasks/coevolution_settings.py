@@ -46,6 +46,11 @@ class CompressionFitnessSettings(Section):
     always. So gamma = 1 says that the whole network is worth as much as all that the teacher's translations tell its
     discriminator, whatever the discriminator's scale, the images and their size. `"raw"` takes the losses as they are.
     `cycle_weight` is the paper's lambda.
+
+    Both default to 1, because all three terms are then of one size, and neither the whole teacher nor next to nothing
+    wins: with random masks on teachers trained for 750 steps (horse2zebra, 64 pixels), the value after 60 steps of
+    mini-training was 2.22, 2.09, 1.79, 1.60, 1.87 with all, 0.9, 0.75, 0.5, 0.25 of the filters (one mask each); at
+    0.5, N was 0.25, L_DisA 0.85 and L_cyc 0.50.
     """
 
     gamma: Weight = 1.0
