@@ -226,7 +226,7 @@ def export(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="A folder of pairs to re-run on; by default drawn facades.", show_default=False),
+        typer.Option(help="A folder of images to re-run on; by default drawn facades.", show_default=False),
     ] = None,
     tolerance: Annotated[
         float | None,

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from optevo import __version__
 from optevo.data.drawn import draw_facade
 from optevo.data.images import to_array, to_channels
-from optevo.data.pairs import find_pairs
-from optevo.data.resident import load_pairs
+from optevo.data.pairs import PairFile, find_pairs
+from optevo.data.resident import load_images, load_pairs
+from optevo.data.unpaired import find_unpaired
 from optevo.errors import OptevoError, UsageError
 from optevo.models.families import Architecture
 from optevo.models.folder import ModelFacts, architecture_of, load_generator, read_facts
@@ -108,8 +109,9 @@ def export_model(
         out: the file; by default `generator.onnx` or `generator-HEIGHTxWIDTH.pt2` in the folder, with `-fp16` if half.
         half: float16 instead of float32.
         size: (height, width) that a pt2 file is fixed to, in pixels; by default what the model was trained on.
-        images: real ones to re-run on: a folder of pairs (the inputs of the first few), or float tensors (C, H, W) in
-            [-1, 1], of any size; by default drawn facades. They are scaled to the sizes that are tried.
+        images: real ones to re-run on: a folder of pairs or of unpaired images (the inputs of the first few), or float
+            tensors (C, H, W) in [-1, 1], of any size; by default drawn facades. They are scaled to the sizes that are
+            tried.
         tolerance: the largest difference of any output value that is accepted, at least 0; by default 1e-3 in float32
             and 2e-2 in float16.
 
@@ -404,8 +406,18 @@ def _drawn(facts: ModelFacts, architecture: Architecture) -> list[Tensor]:
 
 
 def _of_folder(root: Path, *, facts: ModelFacts, architecture: Architecture) -> list[Tensor]:
-    found = find_pairs(root)
-    split = next(split for split in ("test", "val", "train") if found.get(split))
+    """Inputs of pairs, or the images of the domain that an unpaired translator takes."""
+    try:
+        found = find_pairs(root)
+    except UsageError as no_pairs:
+        try:
+            unpaired = find_unpaired(root, val_fraction=0, test_fraction=0, seed=0)
+        except UsageError:
+            raise no_pairs from None
+        return _of_domain(
+            unpaired.a if facts.direction == "AtoB" else unpaired.b, facts=facts, architecture=architecture
+        )
+    split = _shown(found)
     pairs = load_pairs(
         found[split][:PICTURES],
         size=facts.size,
@@ -417,3 +429,21 @@ def _of_folder(root: Path, *, facts: ModelFacts, architecture: Architecture) -> 
     )
     inputs, _ = pairs.batch(torch.arange(len(pairs)))
     return list(inputs)
+
+
+def _of_domain(
+    found: Mapping[str, Sequence[PairFile]], *, facts: ModelFacts, architecture: Architecture
+) -> list[Tensor]:
+    images = load_images(
+        [file.a for file in found[_shown(found)][:PICTURES]],
+        size=facts.size,
+        channels=architecture.input_channels,
+        device=torch.device("cpu"),
+        jitter=False,
+    )
+    return list(images.batch(torch.arange(len(images))))
+
+
+def _shown(found: Mapping[str, Sequence[PairFile]]) -> str:
+    """The split whose images were least trained on."""
+    return next(split for split in ("test", "val", "train") if found.get(split))

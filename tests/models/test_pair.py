@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sample_images import ab_folder, noise, save
 from tiny_models import tiny_pair, tiny_translators
+from unpaired_folder import unpaired_folder
 
 from optevo.cost.counted import exact_macs, literature_macs, parameters
 from optevo.errors import OptevoError, UsageError
@@ -203,6 +204,22 @@ def test_halves_translate_pictures_smaller_than_they_can(pair: Path, tmp_path: P
     np.testing.assert_allclose(found[0], wanted, atol=1)
     with pytest.raises(UsageError, match=r"holds two models; name .*a_to_b or .*b_to_a"):
         apply_model(pair, tmp_path / "in", out=tmp_path / "other")
+
+
+def test_exports_are_re_run_on_images_of_the_domain_that_they_take(tmp_path: Path) -> None:
+    data = unpaired_folder(tmp_path / "data", counts={"train": 1, "test": 2})
+    tiny_pair(tmp_path / "pair", images=(1, 3))
+    for name, channels in (("a_to_b", 1), ("b_to_a", 3)):
+        report = export_model(tmp_path / "pair" / name, format="pt2", images=data)
+        assert report.images == str(data)
+        assert report.shapes[0] == (1, channels, 32, 32)
+        assert report.largest_difference < 1e-5
+    (data / "testB" / "0.png").write_text("no picture")
+    with pytest.raises(UsageError, match=r"0\.png: is not an image"):
+        export_model(tmp_path / "pair" / "b_to_a", format="pt2", images=data, out=tmp_path / "x.pt2")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no images"):
+        export_model(tmp_path / "pair" / "b_to_a", format="pt2", images=tmp_path / "empty", out=tmp_path / "x.pt2")
 
 
 @pytest.mark.slow
