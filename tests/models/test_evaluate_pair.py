@@ -61,7 +61,8 @@ def test_both_directions_are_judged(pair: Path, data: Path, small: Inception, tm
             load_generator(pair / "b_to_a"), b, a, direction="BtoA", split="test", inception=small
         ),
     }  # fmt: skip
-    assert report["metrics"] == pytest.approx(expected)
+    # Another number of threads rounds otherwise, and a pixel may fall to the other side.
+    assert report["metrics"] == pytest.approx(expected, rel=1e-3)
     assert {"fid_AtoB_testB_5x4_32x32_tf", "fid_BtoA_testA_4x5_32x32_tf"} <= set(expected)
     for name in ("a_to_b", "b_to_a"):
         facts, half = read_facts(pair / name), report[name]
