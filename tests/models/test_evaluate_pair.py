@@ -72,7 +72,7 @@ def test_both_directions_are_judged(pair: Path, data: Path, small: Inception, tm
         assert 0 < half["latency_ms_p10"] <= half["latency_ms_median"]
     first, second = readable(report)
     assert (first["protocol"], second["protocol"]) == ("testB_5x4_32x32_tf", "testA_4x5_32x32_tf")
-    assert first["FID"] == f"{expected['fid_AtoB_testB_5x4_32x32_tf']:.2f}"
+    assert first["FID"] == f"{report['metrics']['fid_AtoB_testB_5x4_32x32_tf']:.2f}"
     assert "untranslated" in notes(report)[0]
 
 
