@@ -5,8 +5,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from optevo.training.pix2pix import DivergedError
 
 log = logging.getLogger("optevo.worker")
 
+SWEEP = 5.0  # seconds between looks for dead workers, while there is work
 ERRORS_IN_A_ROW = 3  # after so many unexpected errors the fault is not the individual's
 
 
@@ -58,6 +60,7 @@ class Worker:
     task: Task
     stop: threading.Event
     keep: Callable[[Trial, Any], None] = lambda trial, evaluation: None
+    _swept: float = field(default=-inf, init=False)
 
     def run(self) -> int:
         """Train until nothing is left to do.
@@ -87,6 +90,9 @@ class Worker:
         return self.search.spec.final.steps or 2 * self.search.spec.training.steps
 
     def _search_is_over(self) -> bool:
+        rule = self.search.spec.stop
+        if rule.hours is None and rule.patience is None:
+            return False  # The samplers know their last generation.
         reason = stop_reason(self.search)
         if reason:
             log.info("search over: %s", reason)
@@ -167,18 +173,26 @@ class Worker:
     def _take_any(
         self, studies: Sequence[Study], is_over: Callable[[], bool]
     ) -> tuple[int, Trial, Claim] | Standing | None:
-        """The first population's individual that is free, as (population, trial, claim); else as `_take`."""
-        for study in studies:
-            self._sweep(study)
+        """The first population's individual that is free, as (population, trial, claim); else as `_take`.
+
+        Looking for dead workers costs as much as finding a slot, so while there is work it is done every few seconds;
+        but always before waiting and leaving, and after an error, which may have left a trial half begun here.
+        """
+        due = time.monotonic() - self._swept > SWEEP
+        swept, self._swept = (time.monotonic() if due else self._swept), -inf
+        if due:
+            for study in studies:
+                self._sweep(study)
         if is_over():
-            return Standing.DONE
+            return Standing.DONE if due else Standing.WAIT
         standings = []
         for population, study in enumerate(studies):
             taken = self._take(study)
             if not isinstance(taken, Standing):
+                self._swept = swept
                 return None if taken is None else (population, *taken)
             standings.append(taken)
-        return Standing.DONE if all(standing is Standing.DONE for standing in standings) else Standing.WAIT
+        return Standing.DONE if due and all(each is Standing.DONE for each in standings) else Standing.WAIT
 
     def _take(self, study: Study) -> tuple[Trial, Claim] | Standing | None:
         """A new trial and the slot that it claims; why there is none; or None where somebody else was faster.
