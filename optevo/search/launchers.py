@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from optevo.errors import OptevoError, UsageError
-from optevo.search.artifacts import artifacts_url
 from optevo.search.launch import LocalWorkers, Workers
 from optevo.search.launch_options import LocalOptions, RayOptions, SlurmOptions, read_options
 from optevo.search.store import from_anywhere
@@ -63,6 +62,9 @@ def place(
         )
     url = from_anywhere(search.url)
     root = (root or Path(search.spec.data.root)).absolute()
+    # Not above: boto3, where it is installed, takes a while to load.
+    from optevo.search.artifacts import artifacts_url
+
     artifacts = artifacts_url(url, given=artifacts, recorded=search.record.artifacts)
     threads, on_gpu = search.record.threads, search.record.device == "cuda"
     if isinstance(options, RayOptions):
