@@ -32,6 +32,7 @@ class UNetSystem(System):
 
     def check(self, spec: Spec) -> None:
         _check_budgets(_of(spec))
+        find_splits(_of(spec), seed=spec.seed)  # names every file without a counterpart
         check_images(Path(spec.data.root))
 
     def fingerprint(self, spec: Spec, *, root: Path | None = None) -> str:
