@@ -213,7 +213,7 @@ def test_exports_are_re_run_on_images_of_the_domain_that_they_take(tmp_path: Pat
         report = export_model(tmp_path / "pair" / name, format="pt2", images=data)
         assert report.images == str(data)
         assert report.shapes[0] == (1, channels, 32, 32)
-        assert report.largest_difference < 1e-5
+        assert report.largest_difference < 1e-4
     (data / "testB" / "0.png").write_text("no picture")
     with pytest.raises(UsageError, match=r"0\.png: is not an image"):
         export_model(tmp_path / "pair" / "b_to_a", format="pt2", images=data, out=tmp_path / "x.pt2")
