@@ -72,14 +72,14 @@ class Part:
 
 def parts(seed: int) -> dict[str, Part]:
     quick = Plan(workers=4, kills=60, freezes=4, gap=1.0, limit=3600, seed=seed)
-    real = Plan(workers=3, kills=12, freezes=1, frozen=80, gap=8, computing=True, age=2.5, limit=7200, seed=seed)
+    real = Plan(workers=3, kills=60, freezes=1, frozen=80, gap=4, computing=True, age=2.5, limit=7200, seed=seed)
     away = Plan(workers=3, kills=2, outages=1, gap=15, computing=True, age=2.5, limit=7200, seed=seed)
     stores = Plan(workers=4, kills=6, others={"artifact store gone": 3}, gap=3.0, limit=3600, seed=seed)
     return {
         "arithmetic-sqlite": Part("arithmetic", False, quick, (16, 16), deaths=0.01, pause=1.0),
         "arithmetic-postgresql": Part("arithmetic", True, replace(quick, **SERVER), (16, 16), deaths=0.01, pause=1.0),
-        "training-sqlite": Part("training", False, real, (8, 6)),
-        "training-postgresql": Part("training", True, replace(real, restarts=2, cuts=4, down=5), (8, 6)),
+        "training-sqlite": Part("training", False, real, (8, 12)),
+        "training-postgresql": Part("training", True, replace(real, restarts=2, cuts=4, down=5), (8, 12)),
         "pair-sqlite": Part("pair", False, quick, (12, 12), deaths=0.01, pause=1.0),
         "pair-postgresql": Part("pair", True, replace(quick, **SERVER), (12, 12), deaths=0.01, pause=1.0),
         "outage": Part("training", True, away, (4, 4)),
