@@ -211,6 +211,8 @@ class SlurmWorkers:
         for job in self._left:
             job.cancel(check=False)
             self._codes[job.job_id] = 1
+        # submitit's local jobs complain when they are let go only as the interpreter ends.
+        self._jobs.clear()
         return max(self._codes.values(), default=0)
 
     @property
