@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -30,6 +31,7 @@ from sqlalchemy.exc import OperationalError
 from tcp_postgres import TcpServer
 
 from optevo.samplers import CoevolutionSampler, SlotSampler, claim_of, coevolve, partners_of
+from optevo.samplers.outages import is_outage
 from optevo.samplers.slots import CLAIM, FAILURE
 from optevo.search import processes, store
 from optevo.search.artifacts import BEGUN, COUNTS, Artifacts, artifacts_url
@@ -133,10 +135,12 @@ class Team:
         start: Starts the worker of that number.
         server: The PostgreSQL that they use, if any.
         actions: What the plan's `others` do.
+        phase_of: Tells how far a process had come, see :class:`Phases`.
 
     Attributes:
         happened: How often what happened.
         killed: Who was killed.
+        phases: How far they had come, looked at before anybody else could clear away what they left.
         refused: Who came while the database was away, and said so and ended; somebody else came then.
     """
 
@@ -144,8 +148,10 @@ class Team:
     start: Callable[[int], Process]
     server: TcpServer | None = None
     actions: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    phase_of: Callable[[str | None], str] | None = None
     happened: Counter[str] = field(default_factory=Counter, init=False)
     killed: list[str | None] = field(default_factory=list, init=False)
+    phases: Counter[str] = field(default_factory=Counter, init=False)
     refused: list[str | None] = field(default_factory=list, init=False)
     _members: list[Member] = field(default_factory=list, init=False)
     _started: int = field(default=0, init=False)
@@ -194,7 +200,7 @@ class Team:
                 member.frozen_until = None
             if member.code is not None and member.code < 0:
                 if member.identity not in self.killed:
-                    self.killed.append(member.identity)
+                    self._note_killed(member)
                     self.happened["kills when writing"] += 1
                 self._computed += member.computed
                 self._members[place] = self._begin()
@@ -214,10 +220,10 @@ class Team:
                 return False
             victim = dice.choice(there)
             if name == "kills":
-                self.killed.append(victim.identity)
                 victim.process.kill()
                 while victim.code is None:
                     time.sleep(0.001)
+                self._note_killed(victim)
             else:
                 os.kill(victim.process.pid or 0, signal.SIGSTOP)
                 victim.frozen_until = time.monotonic() + self.plan.frozen
@@ -229,6 +235,11 @@ class Team:
             self._busy_until = float("inf")
         self.happened[name] += 1
         return True
+
+    def _note_killed(self, member: Member) -> None:
+        self.killed.append(member.identity)
+        if self.phase_of is not None:
+            self.phases[self.phase_of(member.identity)] += 1
 
     def _age(self, member: Member) -> float:
         return member.compute_seconds() if self.plan.computing else time.monotonic() - member.begun
@@ -538,21 +549,43 @@ def damaged(url: str) -> list[str]:
     return found
 
 
-def phases(url: str, names: Sequence[str], killed: Iterable[str | None]) -> Counter[str]:
-    """How far each killed process had come with its last trial, from what it had written."""
-    last: dict[str, FrozenTrial] = {}
-    for name in names:
-        for trial in optuna.load_study(study_name=name, storage=open_store(url)).get_trials(deepcopy=False):
-            process = trial.system_attrs.get(PROCESS) or trial.user_attrs.get("process")
-            if process is not None:
-                last[process] = trial
-    return Counter(_phase(last.get(identity or "")) for identity in killed)
+@dataclass
+class Phases:
+    """How far a process had come with its last trial, from what it has written until now.
+
+    Args:
+        url: Of the database.
+        names: Of the studies.
+    """
+
+    url: str = field(repr=False)
+    names: Sequence[str]
+
+    def __call__(self, identity: str | None) -> str:
+        try:
+            trials = [trial for name in self.names for trial in self._trials(name)]
+        except Exception as error:  # Drivers have errors of their own.
+            if not is_outage(error):
+                raise
+            return "while the database was away"
+        mine = [t for t in trials if (t.system_attrs.get(PROCESS) or t.user_attrs.get("process")) == identity]
+        return _phase(max(mine, key=lambda trial: trial._trial_id) if mine and identity else None)
+
+    def _trials(self, name: str) -> list[FrozenTrial]:
+        try:
+            return optuna.load_study(study_name=name, storage=self._storage).get_trials(deepcopy=False)
+        except KeyError:  # The final has not begun.
+            return []
+
+    @cached_property
+    def _storage(self) -> Any:
+        return open_store(self.url)
 
 
 def _phase(trial: FrozenTrial | None) -> str:
     if trial is None:
         return "before its first trial"
-    if trial.state != TrialState.FAIL or FAILURE in trial.system_attrs:
+    if trial.state not in (TrialState.RUNNING, TrialState.FAIL) or FAILURE in trial.system_attrs:
         return "between trials"
     if not trial.system_attrs.get(CLAIM) or "generation" not in trial.user_attrs or not trial.params:
         return "claim"

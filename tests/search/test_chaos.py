@@ -6,7 +6,7 @@ from typing import Any
 
 import disturbances as chaos
 import pytest
-from disturbances import FINALS, NAME, PAIR, Plan, Team, Work
+from disturbances import FINALS, NAME, PAIR, Phases, Plan, Team, Work
 from optuna.storages import InMemoryStorage
 from tcp_postgres import TcpServer
 from tiny_study import tiny_document
@@ -60,14 +60,14 @@ def test_real_training_amid_kills_freezes_restarts_and_cuts(
     url, plan, server = database
     api.create_study(NAME, spec, storage=url, artifacts=str(tmp_path / "artifacts"))
     work = Work(url, tmp_path / "workers.log", deaths=0.004)
-    team = Team(replace(plan, computing=True), chaos.started(chaos.train, work), server)
+    team = Team(replace(plan, computing=True), chaos.started(chaos.train, work), server, phase_of=Phases(url, FINALS))
     seconds = team.run()
     chaos.visit(chaos.train, work)
-    print(f"{seconds:.0f} s, {dict(team.happened)}, {dict(chaos.phases(url, FINALS, team.killed))}")
+    print(f"{seconds:.0f} s, {dict(team.happened)}, {dict(team.phases)}")
     print(chaos.trainings(url, FINALS), dict(chaos.said(work.log)))
     assert chaos.outcome(url) == undisturbed
     assert chaos.problems(url, FINALS) == []
-    assert set(chaos.phases(url, FINALS, team.refused)) <= {"before its first trial"}
+    assert {Phases(url, FINALS)(identity) for identity in team.refused} <= {"before its first trial"}
     assert chaos.damaged(url) == []
     assert len(team.killed) >= plan.kills / 2
     assert team.happened["freezes"] == plan.freezes
@@ -82,14 +82,14 @@ def test_two_populations_amid_kills_freezes_restarts_and_cuts(
     url, plan, server = database
     chaos.open_pair(open_store(url))
     work = Work(url, tmp_path / "workers.log", deaths=0.004, pause=0.5)
-    team = Team(plan, chaos.started(chaos.work_on_pair, work), server)
+    team = Team(plan, chaos.started(chaos.work_on_pair, work), server, phase_of=Phases(url, PAIR))
     seconds = team.run()
     chaos.visit(chaos.work_on_pair, work)
-    print(f"{seconds:.0f} s, {dict(team.happened)}, {dict(chaos.phases(url, PAIR, team.killed))}")
+    print(f"{seconds:.0f} s, {dict(team.happened)}, {dict(team.phases)}")
     print(chaos.trainings(url, PAIR), dict(chaos.said(work.log)))
     undisturbed = [chaos.individuals(study) for study in chaos.open_pair(alone)]
     assert [chaos.individuals(study) for study in chaos.open_pair(open_store(url))] == undisturbed
     assert chaos.problems(url, PAIR) == []
-    assert set(chaos.phases(url, PAIR, team.refused)) <= {"before its first trial"}
+    assert {Phases(url, PAIR)(identity) for identity in team.refused} <= {"before its first trial"}
     assert len(team.killed) >= plan.kills / 2
     assert team.happened["freezes"] == plan.freezes
