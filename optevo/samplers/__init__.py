@@ -2,6 +2,7 @@
 
 from optevo.samplers.base import Brood, BroodMismatchError, Individual, SlotSampler, Standing
 from optevo.samplers.coevolution import CoevolutionSampler, Rival, partners_of
+from optevo.samplers.guest import GuestSampler
 from optevo.samplers.lineage import GenerationSummary, Lineage, lineage
 from optevo.samplers.masks import masks_of
 from optevo.samplers.roster import RosterSampler
@@ -15,6 +16,7 @@ __all__ = [
     "Claim",
     "CoevolutionSampler",
     "GenerationSummary",
+    "GuestSampler",
     "Individual",
     "Lineage",
     "Rival",
