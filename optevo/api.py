@@ -39,6 +39,7 @@ from optevo.tasks.splits import find_splits
 if TYPE_CHECKING:
     from optevo.compression import BestPair
     from optevo.models.export import ExportReport, Images
+    from optevo.recipes import BestRecipe
     from optevo.search.collecting import Collector
     from optevo.search.copying import Copied
     from optevo.tasks.teacher_settings import TeacherSpec
@@ -260,13 +261,17 @@ def work(
         return trained
 
 
-def winners(name: str, *, storage: str | None = None) -> "Best | BestPair":
-    """What a study of any system has found so far: :func:`best` of a U-Net search, both winners of a co-evolution."""
+def winners(name: str, *, storage: str | None = None) -> "Best | BestPair | BestRecipe":
+    """What a study of any system has found so far: an architecture, the masks of both translators, or a recipe."""
     search = open_search(name, url=storage_url(storage))
     if search.spec.system == "coevolution":
         from optevo.compression import best_pair
 
         return best_pair(search)
+    if search.spec.system == "cegan":
+        from optevo.recipes import best_recipe
+
+        return best_recipe(search)
     return best(name, storage=storage)
 
 
@@ -675,9 +680,13 @@ def _keeper_of_pictures(collector: "Collector", search: Search, task: Any) -> Ca
         rows = search.system.pictures(trial, task, evaluation)
         # An artifact store that is away is waited for; the trial must not look dead meanwhile.
         with tempfile.TemporaryDirectory() as folder, heartbeat(trial.storage, trial._trial_id):
-            picture = save_picture(rows, Path(folder) / "samples.png")
+            files = [save_picture(rows, Path(folder) / "samples.png")]
+            for label, content in search.system.files_of(trial, task, evaluation).items():
+                files.append(Path(folder) / label)
+                files[-1].write_bytes(content)
             try:
-                collector.artifacts.attach(trial, picture)
+                for file in files:
+                    collector.artifacts.attach(trial, file)
             except ArtifactError as error:
                 logging.getLogger("optevo.worker").warning(
                     "trial %d: %s; its value is kept, its picture is not", trial.number, error

@@ -1,11 +1,15 @@
 """optevo study: create, run, list, show, best, estimate, copy, delete."""
 
 import json
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from optevo.cli.options import AcceptVersions, Artifacts, AsJson, Data, Name, Storage
+
+if TYPE_CHECKING:
+    from optevo.search.progress import Candidate
 
 app = typer.Typer(name="study", help="Create and run searches, and see what they found.", no_args_is_help=True)
 
@@ -125,13 +129,13 @@ def show(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
 def best(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
     """The winner, with its spread over the final's seeds; of a co-evolution the winners of both populations."""
     from optevo import api
-    from optevo.cli.table import print_rows
+    from optevo.compression import BestPair
 
     winner = api.winners(name, storage=storage)
     if as_json:
         typer.echo(json.dumps(winner.to_dict(), indent=2))
         return
-    if not isinstance(winner, api.Best):
+    if isinstance(winner, BestPair):
         for direction, half in winner.halves.items():
             kept = ", ".join(f"{name} {half.kept[name]}/{size}" for name, size in half.filters.items())
             typer.echo(
@@ -140,25 +144,36 @@ def best(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
                 f"{half.exact_macs / 1e6:.1f} M exact MACs ({100 * half.share_of_macs:.0f} %)\n  filters kept: {kept}"
             )
         return
-    architecture = winner.architecture
+    if isinstance(winner, api.Best):
+        channels, skips = winner.architecture.channels, winner.architecture.skips
+        what, metric = f"channels {list(channels)}, skips {[int(skip) for skip in skips]}", "value"
+    else:
+        what, metric = ", ".join(f"{key} {value}" for key, value in winner.params.items()), winner.metric
     typer.echo(
-        f"trial {winner.trial}: channels {list(architecture.channels)}, skips {[int(s) for s in architecture.skips]}\n"
+        f"trial {winner.trial}: {what}\n"
         f"{winner.parameters / 1e6:.3f} M parameters, {winner.exact_macs / 1e6:.1f} M exact MACs, "
         f"{winner.literature_macs / 1e6:.1f} M literature MACs"
     )
     if not winner.candidates:
-        typer.echo(f"value {winner.value:.4f} of one short training; the final will tell luck from quality.")
+        typer.echo(f"{metric} {winner.value:.4f} of one short training; the final will tell luck from quality.")
         return
-    rows = [
-        {
-            "trial": c.number,
-            "mean": f"{c.mean:.4f}",
-            "std": "" if c.spread is None else f"{c.spread:.4f}",
-            "values": ", ".join(f"{value:.4f}" for value in c.values),
-        }
-        for c in winner.candidates
-    ]
-    print_rows(rows)
+    _print_candidates(winner.candidates)
+
+
+def _print_candidates(candidates: "Sequence[Candidate]") -> None:
+    from optevo.cli.table import print_rows
+
+    print_rows(
+        [
+            {
+                "trial": c.number,
+                "mean": f"{c.mean:.4f}",
+                "std": "" if c.spread is None else f"{c.spread:.4f}",
+                "values": ", ".join(f"{value:.4f}" for value in c.values),
+            }
+            for c in candidates
+        ]
+    )
 
 
 @app.command()

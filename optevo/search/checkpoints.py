@@ -123,6 +123,8 @@ class StoredCheckpoints:
     def remove(self) -> None:
         """Remove all of them, here and, unless another process trains this too, in the store."""
         self.local.unlink(missing_ok=True)
+        if not self._began:
+            return
         try:
             latest = self.store.read_latest(self.folder)
         except ArtifactError as error:

@@ -14,7 +14,7 @@ from optevo.cost.filters import filter_cost
 from optevo.data.images import open_image
 from optevo.errors import UsageError
 from optevo.evolution import generator
-from optevo.samplers import CoevolutionSampler, RouletteGASampler, masks_of, partners_of
+from optevo.samplers import CoevolutionSampler, SlotSampler, masks_of, partners_of
 from optevo.samplers.masks import Mask, from_hex, split
 from optevo.search.spec import CoevolutionSpec, Spec
 from optevo.search.systems import PICTURED, System
@@ -101,7 +101,7 @@ class CoevolutionSystem(System):
                 raise UsageError(f"no masks fit: even the smallest {direction}'s {broken}; raise the budget.")
         return {"tables": {direction: table.to_dict() for direction, table in tables.items()}}
 
-    def samplers(self, spec: Spec, *, facts: Mapping[str, Any], name: str) -> tuple[RouletteGASampler, ...]:
+    def samplers(self, spec: Spec, *, facts: Mapping[str, Any], name: str) -> tuple[SlotSampler, ...]:
         spec, tables = _of(spec), tables_of(facts)
         names = [name + population for population in self.populations]
         return tuple(

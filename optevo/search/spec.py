@@ -12,6 +12,7 @@ from optevo.errors import UsageError
 from optevo.evolution.screening import Screening
 from optevo.samplers.roulette_ga import PRESETS
 from optevo.tasks.coevolution_settings import CoevolutionSettings
+from optevo.tasks.recipe_settings import RecipeSearchSettings
 from optevo.tasks.settings import Count, Section, UNetSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -77,6 +78,37 @@ class MaskSamplerSettings(SamplerSettings):
     candidates: Annotated[int, Field(ge=0, le=0)]
 
 
+class RecipeSamplerSettings(SamplerSettings):
+    """`[sampler]` of a search for recipes: the genetic algorithm, or by `name` one of Optuna's samplers.
+
+    One of Optuna's draws `population` individuals at a time, for so many workers, in each of `generations`; with
+    `population = 1` it draws one after another. It takes `arguments`, as Optuna documents them; the other keys are the
+    genetic algorithm's.
+    """
+
+    name: Literal["roulette", "random", "tpe", "gp", "cmaes", "nsgaii", "qmc", "bruteforce"] = "roulette"
+    population: Annotated[int, Field(ge=1)]
+    arguments: dict[str, int | float | bool | str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_its_name(self) -> "RecipeSamplerSettings":
+        if self.name == "roulette" and self.arguments:
+            raise ValueError("sampler.arguments: are for Optuna's samplers; roulette has keys of its own")
+        if self.name == "roulette" and self.population < 2:
+            raise ValueError(f"sampler.population = {self.population}: the genetic algorithm needs at least 2")
+        return self
+
+
+class PrunerSettings(Section):
+    """`[pruner]`: which of Optuna's pruners gives a hopeless training up, and its `arguments` as Optuna documents them.
+
+    A training is compared with those of earlier generations, see :mod:`optevo.search.pruning`.
+    """
+
+    name: Literal["median", "percentile", "threshold", "none"] = "median"
+    arguments: dict[str, int | float | bool] = Field(default_factory=dict)
+
+
 class StopSettings(Section):
     """`[stop]`: ends the search before its last generation.
 
@@ -129,8 +161,29 @@ class CoevolutionSpec(CoevolutionSettings):
         return FinalSettings(candidates=0)
 
 
-Spec = UNetSpec | CoevolutionSpec
-SYSTEMS: dict[str, type[UNetSpec] | type[CoevolutionSpec]] = {"unet": UNetSpec, "coevolution": CoevolutionSpec}
+class RecipeSpec(RecipeSearchSettings):
+    """A whole specification of a search for GAN recipes. `seed` drives everything random in the study."""
+
+    system: Literal["cegan"] = "cegan"
+    seed: Seed = 0
+    sampler: RecipeSamplerSettings = Field(default_factory=lambda: RecipeSamplerSettings.model_validate({}))
+    pruner: PrunerSettings = PrunerSettings()
+    stop: StopSettings = StopSettings()
+    final: FinalSettings = FinalSettings()
+
+    @model_validator(mode="after")
+    def _something_varies(self) -> "RecipeSpec":
+        if not self.search:
+            raise ValueError("search: nothing varies; name a key, such as search.learning_rate = [1e-4, 2e-4]")
+        return self
+
+
+Spec = UNetSpec | CoevolutionSpec | RecipeSpec
+SYSTEMS: dict[str, type[UNetSpec] | type[CoevolutionSpec] | type[RecipeSpec]] = {
+    "unet": UNetSpec,
+    "coevolution": CoevolutionSpec,
+    "cegan": RecipeSpec,
+}
 
 
 def find_spec(spec: str | Path) -> Path:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
 
 from optevo.errors import UsageError
-from optevo.samplers import RosterSampler, RouletteGASampler
+from optevo.samplers import RosterSampler, SlotSampler
 from optevo.search.outlines import Outlines
 from optevo.search.reading import TRIALS
 from optevo.search.spec import Spec, parse_spec
@@ -73,7 +73,7 @@ class Search:
         return self.studies[0]
 
     @property
-    def sampler(self) -> RouletteGASampler:
+    def sampler(self) -> SlotSampler:
         """The first population's."""
         return sampler_of(self.study)
 
@@ -119,10 +119,10 @@ class Search:
             )
 
 
-def sampler_of(study: Study) -> RouletteGASampler:
+def sampler_of(study: Study) -> SlotSampler:
     """The sampler of a population's study."""
     sampler = study.sampler
-    assert isinstance(sampler, RouletteGASampler)
+    assert isinstance(sampler, SlotSampler)
     return sampler
 
 

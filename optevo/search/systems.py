@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from optuna.pruners import BasePruner
 from optuna.trial import Trial
 
-from optevo.samplers import RouletteGASampler
-from optevo.tasks.evaluation import Evaluation, OnStep
+from optevo.samplers import SlotSampler
+from optevo.tasks.evaluation import Evaluation, OnStep, Report
 
 if TYPE_CHECKING:
     from optevo.reports.pictures import Pixels
     from optevo.search.spec import Spec
+    from optevo.training.continuing import Checkpoints
     from optevo.training.engine import Engine
 
 
@@ -60,7 +62,7 @@ class System(ABC):
         """JSON-safe: what is found out once, when the study is created, so that all workers agree on it."""
 
     @abstractmethod
-    def samplers(self, spec: "Spec", *, facts: Mapping[str, Any], name: str) -> tuple[RouletteGASampler, ...]:
+    def samplers(self, spec: "Spec", *, facts: Mapping[str, Any], name: str) -> tuple[SlotSampler, ...]:
         """A sampler for each population of the study `name`."""
 
     @abstractmethod
@@ -83,9 +85,37 @@ class System(ABC):
     def individual(self, spec: "Spec", trial: Trial, *, facts: Mapping[str, Any]) -> Any:
         """What the task is told of a trial that has claimed a slot."""
 
+    def evaluate(
+        self,
+        task: Any,
+        individual: Any,
+        *,
+        seed: int,
+        steps: int | None,
+        on_step: OnStep,
+        report: Report,
+        checkpoints: "Checkpoints",
+    ) -> Evaluation:
+        """Have an individual trained. Long trainings report values on the way, and are saved.
+
+        Args:
+            report: Stores a value of the running trial; whether the study's pruner gives it up.
+            checkpoints: Of this individual, whoever trains it.
+        """
+        found: Evaluation = task.evaluate(individual, seed=seed, steps=steps, on_step=on_step)
+        return found
+
+    def pruner(self, spec: "Spec") -> BasePruner | None:
+        """Of Optuna's, which gives hopeless trainings up by what they report; None where none reports."""
+        return None
+
     @abstractmethod
     def pictures(self, trial: Trial, task: Any, evaluation: Evaluation) -> "Mapping[str, Sequence[Pixels]]":
         """Rows of pictures of the first few validation images, by what they show, for people who look at the trial."""
+
+    def files_of(self, trial: Trial, task: Any, evaluation: Evaluation) -> Mapping[str, bytes]:
+        """Further files for them, by name."""
+        return {}
 
 
 def system_of(spec: "Spec") -> System:
@@ -94,6 +124,10 @@ def system_of(spec: "Spec") -> System:
         from optevo.search.coevolution import CoevolutionSystem
 
         return CoevolutionSystem()
+    if spec.system == "cegan":
+        from optevo.search.recipe import RecipeSystem
+
+        return RecipeSystem()
     from optevo.search.unet import UNetSystem
 
     return UNetSystem()

@@ -10,7 +10,7 @@ from optuna.trial import Trial
 from optevo.data.check import check_pairs
 from optevo.errors import UsageError
 from optevo.evolution.screening import Screening
-from optevo.samplers import RouletteGASampler
+from optevo.samplers import RouletteGASampler, SlotSampler
 from optevo.search.spec import SamplerSettings, Spec, UNetSpec
 from optevo.search.systems import PICTURED, System
 from optevo.tasks.evaluation import Evaluation
@@ -47,7 +47,7 @@ class UNetSystem(System):
         train, val = (load_split(pairs, spec, device=cpu, jitter=False) for pairs in (splits.train, splits.val))
         return {"loss_unit": constant_loss(train, val, l1_weight=spec.training.l1_weight)}
 
-    def samplers(self, spec: Spec, *, facts: Mapping[str, Any], name: str) -> tuple[RouletteGASampler, ...]:
+    def samplers(self, spec: Spec, *, facts: Mapping[str, Any], name: str) -> tuple[SlotSampler, ...]:
         return (make_sampler(_of(spec), loss_unit=facts["loss_unit"]),)
 
     def open_task(

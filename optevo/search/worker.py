@@ -1,6 +1,7 @@
 """The worker: takes free slots, trains them, tells the store. Any number of workers share a study; none is special."""
 
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,14 +26,18 @@ from optevo.samplers.records import fail_silent
 from optevo.samplers.running import pause
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 from optevo.search import processes
+from optevo.search.artifacts import artifacts_url
+from optevo.search.checkpoint_store import CheckpointStore
+from optevo.search.checkpoints import StoredCheckpoints, TakenOverError
 from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
+from optevo.search.pruning import is_hopeless
 from optevo.search.retrying import DatabaseAwayError, Patience
 from optevo.search.store import GRACE, HEARTBEAT, reason
-from optevo.search.study import Search, begin_final
+from optevo.search.study import Search, begin_final, sampler_of
 from optevo.search.systems import Task
 from optevo.search.versions import check_versions, versions
-from optevo.tasks.evaluation import Evaluation, OverBudgetError
+from optevo.tasks.evaluation import Evaluation, OverBudgetError, Report
 from optevo.training.engine import Engine, resolve
 from optevo.training.pix2pix import DivergedError
 
@@ -53,12 +58,14 @@ class Worker:
         search: The study, opened by this process.
         task: Evaluates individuals.
         stop: Set from outside (Ctrl-C, SIGTERM) to end the current training at its next step.
+        artifacts: Where the study's artifact store is from here, if not where it was created to be.
         keep: Stores what else belongs to a trial, such as a picture, before its value is told.
     """
 
     search: Search
     task: Task
     stop: threading.Event
+    artifacts: str | None = None
     keep: Callable[[Trial, Any], None] = lambda trial, evaluation: None
     _swept: float = field(default=-inf, init=False)
 
@@ -221,6 +228,45 @@ class Worker:
 
     def _train_one(self, study: Study, trial: Trial, *, seed: int, steps: int | None) -> str | None:
         """Train and tell one individual. Returns the kind of its failure, or None."""
+        with self._checkpoints() as checkpoints:
+            failure = self._train_and_tell(study, trial, checkpoints, seed=seed, steps=steps)
+            if failure in (None, "nan"):  # Nobody goes on with it.
+                checkpoints.remove()
+        return failure
+
+    @contextmanager
+    def _checkpoints(self) -> Iterator[StoredCheckpoints]:
+        """Of one individual, in the study's artifact store: whoever trains it next goes on."""
+        place = artifacts_url(self.search.url, given=self.artifacts, recorded=self.search.record.artifacts)
+        with tempfile.TemporaryDirectory(prefix="optevo-") as folder:
+            yield StoredCheckpoints(CheckpointStore(place), local=Path(folder) / "checkpoint.safetensors")
+
+    def _reporting(self, study: Study, trial: Trial, *, prunes: bool) -> Report:
+        """What stores the values that a training reports."""
+
+        def report(value: float, step: int) -> bool:
+            def store() -> bool:
+                with _unless_swept(study, trial):
+                    trial.report(value, step)
+                return prunes and self._is_hopeless(study, trial)
+
+            return self.patience.through(store)
+
+        return report
+
+    def _is_hopeless(self, study: Study, trial: Trial) -> bool:
+        pruner = self.search.system.pruner(self.search.spec)
+        stored = study._storage.get_trial(trial._trial_id)
+        claim = claim_of(stored)
+        if pruner is None or claim is None:
+            return False
+        history = sampler_of(study).history(study)[: claim.generation]
+        return is_hopeless(pruner, stored, earlier=[one for generation in history for one in generation])
+
+    def _train_and_tell(
+        self, study: Study, trial: Trial, checkpoints: StoredCheckpoints, *, seed: int, steps: int | None
+    ) -> str | None:
+        """As `_train_one`, where the training is saved in `checkpoints`."""
         search = self.search
         try:
             individual = self.patience.through(
@@ -228,8 +274,14 @@ class Worker:
             )
             with heartbeat(study._storage, trial._trial_id, on_error=self.patience.note):
                 started = time.monotonic()
-                evaluation = self.task.evaluate(
-                    individual, seed=seed, steps=steps, on_step=lambda _: self._check_stop()
+                evaluation = search.system.evaluate(
+                    self.task,
+                    individual,
+                    seed=seed,
+                    steps=steps,
+                    on_step=lambda _: self._check_stop(),
+                    report=self._reporting(study, trial, prunes=steps is None),
+                    checkpoints=checkpoints,
                 )
                 seconds = time.monotonic() - started
         except (InterruptedRunError, KeyboardInterrupt):
@@ -238,6 +290,9 @@ class Worker:
             raise
         except DatabaseAwayError:  # Nothing of the individual's.
             raise
+        except TakenOverError as error:
+            _give_up(study, trial, str(error))
+            return "taken_over"
         except Exception as error:  # Whatever a training raises ends that trial only; failure_kind says what it was.
             kind = failure_kind(error)
             if kind == "error":
@@ -355,7 +410,7 @@ def open_worker(
     """
     check_versions(search.study, search.record.versions, accept=accept_versions, here=versions())
     task = open_task(search, root=root, artifacts=artifacts)
-    return Worker(search=search, task=task, stop=stop or threading.Event())
+    return Worker(search=search, task=task, stop=stop or threading.Event(), artifacts=artifacts)
 
 
 def open_task(search: Search, *, root: Path | None = None, artifacts: str | None = None) -> Task:
@@ -413,7 +468,10 @@ def _tell(study: Study, trial: Trial, evaluation: Evaluation, seconds: float) ->
         for name, value in evaluation.metrics.items():
             trial.set_user_attr(name, value)
         trial.set_user_attr("seconds", round(seconds, 2))
-        study.tell(trial, evaluation.value, skip_if_finished=True)
+        if evaluation.pruned:
+            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        else:
+            study.tell(trial, evaluation.value, skip_if_finished=True)
 
 
 def _tell_failure(study: Study, trial: Trial, kind: str, text: str) -> None:

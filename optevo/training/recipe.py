@@ -4,7 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from optevo.errors import UsageError
-from optevo.training.adversarial import DISCRIMINATOR_LOSSES, MUTATIONS, RELATIVE_MUTATIONS
+
+# What `optevo.training.adversarial` defines. Only names, so that reading a specification loads no torch.
+MUTATIONS = ("minimax", "heuristic", "least_squares", "least_squares_critic", "wasserstein")
+RELATIVE_MUTATIONS = ("relativistic",)
+DISCRIMINATOR_LOSSES = ("minimax", "least_squares", "hinge", "wasserstein", "relativistic")
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def _check_choices(recipe: Recipe) -> None:
         if name not in known:
             raise UsageError(f"mutations = {name!r}: must be one of {', '.join(known)}")
     for key, names in (
-        ("discriminator_loss", tuple(DISCRIMINATOR_LOSSES)),
+        ("discriminator_loss", DISCRIMINATOR_LOSSES),
         ("fitness", ("cgan", "egan")),
         ("order", ("paper", "released")),
         ("mutation_noise", ("own", "shared")),
