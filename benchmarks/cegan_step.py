@@ -7,7 +7,7 @@ the same weights. All train the paper's networks on the same random numbers, in 
 every step are counted while it runs, so that the measured ratios can be held against what counting gives.
 
 On a CPU the time is this process's processor time, so that a neighbour on the machine costs as little as possible; on a
-GPU it is wall-clock time. The result goes to benchmarks/results/cegan-step-DEVICE.json.
+GPU it is wall-clock time. The result goes to benchmarks/results/cegan-step-DEVICE.json (cpu-amx on a CPU with AMX).
 """
 
 import argparse
@@ -160,7 +160,7 @@ def main() -> None:
         "optevo_over_a_single_gan": beside,
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"cegan-step-{engine.device.type}.json"
+    path = RESULTS / f"cegan-step-{engine.device.type}{'-amx' if result['amx'] else ''}.json"
     path.write_text(json.dumps(rounded(result, digits=4), indent=1) + "\n")
     for name, median in medians.items():
         print(

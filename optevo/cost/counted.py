@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,8 +47,18 @@ def literature_macs(module: "nn.Module", *input_shape: int) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)  # thop compares versions by distutils, at import and later
         from thop import profile
 
-        operations, _ = profile(throwaway, inputs=(example,), verbose=False)
+        operations, _ = profile(throwaway, inputs=(example,), custom_ops=_counters(throwaway), verbose=False)
     return int(operations)  # whole already: a float only because thop adds in float64, exact below 2**53
+
+
+def _counters(module: "nn.Module") -> dict[type, Any]:
+    """How thop counts convolutions of kinds that it does not know, such as optevo's own: as torch's."""
+    from thop.profile import register_hooks
+    from torch import nn
+
+    unknown = {type(layer) for layer in module.modules()} - set(register_hooks)
+    bases = (nn.Conv2d, nn.ConvTranspose2d)
+    return {kind: register_hooks[base] for base in bases for kind in unknown if issubclass(kind, base)}
 
 
 def _prepared(module: "nn.Module", input_shape: tuple[int, ...]) -> "tuple[nn.Module, Tensor]":

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from optevo.errors import UsageError
+from optevo.networks.halving import Doubling, Halving, Unfolding
 from optevo.networks.init import init_weights
 from optevo.spaces.dcgan import DCGANArchitecture
 
@@ -94,10 +95,10 @@ class GroupedBatchNorm(nn.BatchNorm2d):
 
 def _generator_layers(architecture: DCGANArchitecture) -> Iterator[nn.Module]:
     width = architecture.generator[0]
-    yield nn.ConvTranspose2d(architecture.latent, width, kernel_size=architecture.base)
+    yield Unfolding(architecture.latent, width, side=architecture.base)
     for narrower in (*architecture.generator[1:], architecture.channels):
         yield nn.ReLU(inplace=True)
-        yield nn.ConvTranspose2d(width, narrower, kernel_size=4, stride=2, padding=1)
+        yield Doubling(width, narrower)
         width = narrower
     yield nn.Tanh()
 
@@ -105,7 +106,7 @@ def _generator_layers(architecture: DCGANArchitecture) -> Iterator[nn.Module]:
 def _discriminator_layers(architecture: DCGANArchitecture) -> Iterator[nn.Module]:
     width = architecture.channels
     for level, wider in enumerate(architecture.discriminator):
-        yield nn.Conv2d(width, wider, kernel_size=4, stride=2, padding=1)
+        yield Halving(width, wider)
         if level:
             yield GroupedBatchNorm(wider)
         yield nn.LeakyReLU(LEAK, inplace=True)

@@ -18,9 +18,9 @@ def test_the_originals_are_the_papers() -> None:
     assert parameters(discriminator) == 2_638_209
     # 100 -> 512 -> 256 -> 128 -> 3 without normalisation; 3 -> 128 -> 256 -> 512 with batch norm but after the first.
     kinds = [type(layer).__name__ for layer in generator.model]
-    assert kinds == ["ConvTranspose2d", "ReLU"] * 3 + ["ConvTranspose2d", "Tanh"]
+    assert kinds == ["Unfolding", "ReLU", *["Doubling", "ReLU"] * 2, "Doubling", "Tanh"]
     kinds = [type(layer).__name__ for layer in discriminator.layers]
-    assert kinds == ["Conv2d", "LeakyReLU", *["Conv2d", "GroupedBatchNorm", "LeakyReLU"] * 2]
+    assert kinds == ["Halving", "LeakyReLU", *["Halving", "GroupedBatchNorm", "LeakyReLU"] * 2]
     weights = torch.cat([layer.weight.flatten() for layer in generator.model if isinstance(layer, nn.ConvTranspose2d)])
     assert weights.std().item() == pytest.approx(0.02, rel=0.01)
 
