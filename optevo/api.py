@@ -327,7 +327,8 @@ def finetune(
     """Train the winner of a study (or one of its trials, or a named architecture) whole, into a model folder.
 
     Of a co-evolution both winners are trained together, into a pair folder; only `seed`, `out`, `data`, `checkpoints`
-    and `on_step` are for it.
+    and `on_step` are for it. Of a search for recipes the winner's is trained, into a model folder of its champion; for
+    it are those and `trial`.
 
     Args:
         trial: Number of a trial to train instead of the winner.
@@ -355,6 +356,9 @@ def finetune(
     if search.spec.system == "coevolution":
         unfit = {"trial": trial, "architecture": architecture, "onto": onto, "direction": direction}
         return _finetune_winners(search, seed, out, data, checkpoints, on_step, unfit=unfit)
+    if search.spec.system == "cegan":
+        unfit = {"architecture": architecture, "onto": onto, "direction": direction}
+        return _finetune_recipe(search, trial, seed, out, data, checkpoints, on_step, unfit=unfit)
     chosen, number, label = _chosen(search, trial=trial, architecture=architecture)
     own = unet_spec(search)
     spec = own if onto is None else transferred(own, onto=onto, direction=direction)
@@ -402,6 +406,52 @@ def _finetune_winners(
     kept = open_checkpoints(checkpoint_beside(folder), given=checkpoints, recorded=search.record.artifacts)
     with _interruptible(folder, on_step) as after:
         return finetune_winners(search, folder, seed=seed, data=data, artifacts=None, checkpoints=kept, on_step=after)
+
+
+def _finetune_recipe(
+    search: Search,
+    trial: int | None,
+    seed: int,
+    out: Path | None,
+    data: Path | None,
+    checkpoints: str | None,
+    on_step: Callable[[int, int], None] | None,
+    *,
+    unfit: Mapping[str, Any],
+) -> Path:
+    from optevo.models.train import checkpoint_beside
+    from optevo.models.train_recipe import train_recipe
+    from optevo.recipes import best_recipe
+    from optevo.search.checkpoints import open_checkpoints
+    from optevo.search.recipe import open_recipe_task, recipe_spec
+    from optevo.training.engine import resolve
+
+    for key, value in unfit.items():
+        if value is not None:
+            raise UsageError(f"--{key} {value}: is for U-Net searches; study {search.name!r} searches recipes.")
+    search.check_images(root=data)
+    spec, winner = recipe_spec(search), best_recipe(search, trial=trial)
+    label = "winner" if trial is None else f"trial-{trial}"
+    folder = out or Path("models") / f"{search.name}-{label}"
+    engine = resolve(device=spec.engine.device, precision=search.record.precision, threads=spec.finetune.threads)
+    with _interruptible(folder, on_step) as after:
+        train_recipe(
+            open_recipe_task(spec, engine=engine, root=data),
+            winner.params,
+            folder,
+            steps=spec.finetune.steps,
+            seed=seed,
+            title=f"{search.name} {label}",
+            fingerprint=search.record.fingerprint,
+            checkpoints=open_checkpoints(
+                checkpoint_beside(folder), given=checkpoints, recorded=search.record.artifacts
+            ),
+            study=search.name,
+            trial=winner.trial,
+            versions=versions(),
+            on_step=after,
+        )
+    return folder
 
 
 @contextmanager
@@ -616,6 +666,16 @@ def export(
     from optevo.models.export import export_model
 
     return export_model(folder, format=format, out=out, half=half, size=size, images=images, tolerance=tolerance)
+
+
+def sample(folder: str | Path, *, out: Path, count: int, seed: int = 0, device: str = "cpu") -> list[Path]:
+    """Write images of a generator that makes them of noise.
+
+    See :func:`optevo.models.sample.sample_model`.
+    """
+    from optevo.models.sample import sample_model
+
+    return sample_model(folder, out=out, count=count, seed=seed, device=device)
 
 
 def apply(

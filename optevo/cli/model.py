@@ -1,4 +1,4 @@
-"""optevo model: finetune, train, import, evaluate, compare, export, apply."""
+"""optevo model: finetune, train, import, evaluate, compare, export, apply, sample."""
 
 import json
 from pathlib import Path
@@ -285,3 +285,20 @@ def apply(
         for problem in problems:
             typer.echo(f"passed over: {problem}", err=True)
     typer.echo(f"{out}: {len(written)} pictures written" + ("" if written else "; all were there already"))
+
+
+@app.command()
+def sample(
+    folder: Annotated[
+        Path, typer.Argument(help="The model folder of a generator that takes noise.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for the images, as PNG files.", show_default=False)],
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
+) -> None:
+    """Write images of a generator that makes them of noise, such as a search for recipes finds."""
+    from optevo import api
+
+    written = api.sample(folder, out=out, count=count, seed=seed, device=device)
+    typer.echo(f"{out}: {len(written)} images written")

@@ -161,11 +161,11 @@ def _side(side: int, *, multiple: int, least: int) -> int:
 def _open_folder(folder: Path, *, device: str) -> Translator:
     import torch
 
-    from optevo.models.folder import FACTS, architecture_of, load_generator, read_facts
+    from optevo.models.folder import FACTS, architecture_of, load_generator, translator_facts
     from optevo.training.engine import resolve
     from optevo.training.validation import evaluated
 
-    architecture = architecture_of(read_facts(folder))
+    architecture = architecture_of(translator_facts(folder))
     for key in ("input_channels", "output_channels"):
         if getattr(architecture, key) not in (1, 3):
             raise UsageError(f"{folder / FACTS}: {key} = {getattr(architecture, key)}: pictures have 1 or 3")

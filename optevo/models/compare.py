@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optevo.data.pairs import PairFile, find_pairs
 from optevo.errors import UsageError
-from optevo.models.folder import ModelFacts, read_facts
+from optevo.models.folder import ModelFacts, translator_facts
 from optevo.models.train import evaluate_model
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def compare_models(
     """
     from optevo.training.engine import resolve
 
-    models = [(Path(folder), read_facts(Path(folder))) for folder in folders]
+    models = [(Path(folder), translator_facts(Path(folder))) for folder in folders]
     if not models:
         raise UsageError("there is no model to compare; name at least one model folder")
     if mode not in ("eval", "pix2pix"):

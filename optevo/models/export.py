@@ -28,7 +28,7 @@ from optevo.data.resident import load_images, load_pairs
 from optevo.data.unpaired import find_unpaired
 from optevo.errors import OptevoError, UsageError
 from optevo.models.families import Architecture
-from optevo.models.folder import ModelFacts, architecture_of, load_generator, read_facts
+from optevo.models.folder import ModelFacts, architecture_of, load_generator, translator_facts
 from optevo.models.onnx_file import INPUT, OUTPUT, ExportFacts, one_line, open_onnx, require
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def export_model(
     """
     folder = Path(folder)
     bound = _checked_tolerance(tolerance, half=half)
-    facts = read_facts(folder)
+    facts = translator_facts(folder)
     architecture = architecture_of(facts)
     fixed = _checked_size(size, format=format, facts=facts, architecture=architecture)
     target = out or folder / default_name(format=format, half=half, size=fixed)

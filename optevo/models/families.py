@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from optevo.errors import UsageError
+from optevo.spaces.dcgan import DCGANArchitecture
 from optevo.spaces.resnet import ResNetArchitecture, architecture_of_shapes
 from optevo.spaces.unet import UNetArchitecture
 
@@ -51,14 +52,16 @@ class Family:
         network: Gives the class of the module, which is built from an architecture alone; loads torch.
         of: The architecture of a module of that class.
         summary: An architecture in a few words.
+        takes: What goes into it: "images", as into a translator, or "noise".
     """
 
     name: str
     title: str
-    read: Callable[[object], Architecture]
+    read: Callable[[object], Any]
     network: "Callable[[], Callable[[Any], nn.Module]]"
-    of: "Callable[[nn.Module], Architecture]"
+    of: "Callable[[nn.Module], Any]"
     summary: Callable[[Any], str]
+    takes: Literal["images", "noise"] = "images"
 
 
 def family_of(module: "nn.Module") -> Family:
@@ -109,10 +112,25 @@ def _resnet_summary(architecture: ResNetArchitecture) -> str:
     )
 
 
+def _dcgan_network() -> "Callable[[Any], nn.Module]":
+    from optevo.networks.dcgan import DCGANGenerator
+
+    return DCGANGenerator
+
+
+def _dcgan_of(module: "nn.Module") -> Any:
+    return module.architecture
+
+
+def _dcgan_summary(architecture: DCGANArchitecture) -> str:
+    return f"{architecture.latent} numbers of noise, uniform in [-1, 1]; widths {list(architecture.generator)}"
+
+
 FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         Family("unet", "U-Net", UNetArchitecture.from_dict, _unet_network, _unet_of, _unet_summary),
         Family("resnet", "residual", ResNetArchitecture.from_dict, _resnet_network, _resnet_of, _resnet_summary),
+        Family("dcgan", "DCGAN", DCGANArchitecture.from_dict, _dcgan_network, _dcgan_of, _dcgan_summary, takes="noise"),
     )
 }

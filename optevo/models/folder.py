@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from optevo import __version__
 from optevo.errors import OptevoError, UsageError
-from optevo.models.families import FAMILIES, Architecture
+from optevo.models.families import FAMILIES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 FORMAT = 1
 PAIR_FACTS = "pair.json"  # of a folder with two model folders, see optevo.models.pair
 WEIGHTS, FACTS, SAMPLES, CARD = "generator.safetensors", "model.json", "samples.png", "README.md"
+
+_SHAPES = {
+    "images": "(B, C, H, W) in [-1, 1] -> the same",
+    "noise": "(B, latent), uniform in [-1, 1] -> (B, C, H, W) in (-1, 1)",
+}
 
 # A weights file says how large its tensors are before they are made; model.json must agree within this.
 MAX_PARAMETERS = 2_000_000_000
@@ -122,9 +127,22 @@ def read_facts(folder: Path) -> ModelFacts:
     return facts
 
 
-def architecture_of(facts: ModelFacts) -> Architecture:
-    """The architecture of a model, as its family has it."""
+def architecture_of(facts: ModelFacts) -> Any:
+    """The architecture of a model, as its family has it; of a translator an
+    :class:`optevo.models.families.Architecture`."""
     return FAMILIES[facts.family].read(facts.architecture)
+
+
+def translator_facts(folder: Path) -> ModelFacts:
+    """As :func:`read_facts`, of a model that takes images.
+
+    Raises:
+        UsageError: As there, or it takes noise.
+    """
+    facts = read_facts(folder)
+    if FAMILIES[facts.family].takes != "images":
+        raise UsageError(f"{folder}: makes images of noise, and this takes a translator; see `optevo model sample`.")
+    return facts
 
 
 def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
@@ -136,7 +154,7 @@ def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
 
     Returns:
         A module from `(B, C_in, H, W)` to `(B, C_out, H, W)`, both in [-1, 1]; H and W are multiples of
-        `module.architecture.multiple`.
+        `module.architecture.multiple`. Of the family "dcgan", from noise `(B, latent)` to `(B, C, H, W)`.
 
     Raises:
         UsageError: The folder is no model folder, or its parts do not fit each other.
@@ -180,7 +198,7 @@ def _card(facts: ModelFacts, *, pictured: bool) -> str:
         *(["![What it makes of test images](samples.png)", ""] if pictured else []),
         "```python",
         "import optevo",
-        'generator = optevo.load_generator("THIS FOLDER")  # (B, C, H, W) in [-1, 1] -> the same',
+        f'generator = optevo.load_generator("THIS FOLDER")  # {_SHAPES[family.takes]}',
         "```",
         "",
     ]

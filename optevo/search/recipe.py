@@ -76,19 +76,7 @@ class RecipeSystem(System):
         read_file: Callable[[str], bytes],
         root: Path | None = None,
     ) -> "RecipeTask":
-        from optevo.data.collection import load_collection
-        from optevo.metrics.unpaired import Inception
-        from optevo.tasks.recipe import RecipeTask
-
-        spec = _of(spec)
-        images = load_collection(
-            find_collection(root or Path(spec.data.root)),
-            size=spec.data.size,
-            channels=spec.data.channels,
-            device=engine.device,
-            most=spec.data.train_images,
-        )
-        return RecipeTask(settings=spec, engine=engine, images=images, inception=Inception(engine=engine))
+        return open_recipe_task(_of(spec), engine=engine, root=root)
 
     def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any]) -> dict[str, Any]:
         return trial.params
@@ -148,6 +136,22 @@ def recipe_spec(search: "Search") -> RecipeSpec:
             f"study {search.name!r}: is of the system {search.spec.system!r}, and this needs a search for recipes."
         )
     return search.spec
+
+
+def open_recipe_task(spec: RecipeSpec, *, engine: "Engine", root: Path | None = None) -> "RecipeTask":
+    """What trains and judges recipes on this machine, with the images decoded."""
+    from optevo.data.collection import load_collection
+    from optevo.metrics.unpaired import Inception
+    from optevo.tasks.recipe import RecipeTask
+
+    images = load_collection(
+        find_collection(root or Path(spec.data.root)),
+        size=spec.data.size,
+        channels=spec.data.channels,
+        device=engine.device,
+        most=spec.data.train_images,
+    )
+    return RecipeTask(settings=spec, engine=engine, images=images, inception=Inception(engine=engine))
 
 
 def distributions(spec: RecipeSpec) -> dict[str, BaseDistribution]:

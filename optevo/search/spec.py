@@ -12,7 +12,7 @@ from optevo.errors import UsageError
 from optevo.evolution.screening import Screening
 from optevo.samplers.roulette_ga import PRESETS
 from optevo.tasks.coevolution_settings import CoevolutionSettings
-from optevo.tasks.recipe_settings import RecipeSearchSettings
+from optevo.tasks.recipe_settings import RecipeFinetuneSettings, RecipeSearchSettings
 from optevo.tasks.settings import Count, Section, UNetSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -170,6 +170,7 @@ class RecipeSpec(RecipeSearchSettings):
     pruner: PrunerSettings = PrunerSettings()
     stop: StopSettings = StopSettings()
     final: FinalSettings = FinalSettings()
+    finetune: RecipeFinetuneSettings = RecipeFinetuneSettings()
 
     @model_validator(mode="after")
     def _something_varies(self) -> "RecipeSpec":

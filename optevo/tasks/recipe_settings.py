@@ -79,6 +79,16 @@ class RunSettings(Section):
     tolerance: Weight = 0.01
 
 
+class RecipeFinetuneSettings(Section):
+    """`[finetune]`: the winner's whole training; the papers' are 100,000 iterations.
+
+    `threads = 0` takes every core, since one model is trained at a time.
+    """
+
+    steps: Count = 100_000
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
 class QualitySettings(Section):
     """`[quality]`: what the champion is judged by, every `every` steps and at the end; the smaller the better.
 
