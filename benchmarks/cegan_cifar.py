@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ import torch
 from recording import RESULTS, hardware, rounded, versions
 
 from optevo.data.collection import find_collection, load_collection
-from optevo.metrics.distribution import fid, kid
+from optevo.metrics.distribution import Kid, fid, kid
 from optevo.metrics.unpaired import Inception
+from optevo.networks.dcgan import DCGANGenerator
 from optevo.tasks.recipe import RecipeTask, generated
 from optevo.tasks.recipe_settings import RecipeSearchSettings
 from optevo.training.continuing import LocalCheckpoints
@@ -33,6 +34,18 @@ ARMS = ("gan-heuristic", "egan", "cegan", "cegan-gp")
 NAMED = {"gan-heuristic": "GAN, heuristic loss", "egan": "E-GAN", "cegan": "CE-GAN", "cegan-gp": "CE-GAN-GP"}
 
 
+class BothDistances(RecipeTask):
+    """Takes a champion's features once for FID and KID. Inception takes longer than the training."""
+
+    distance: Kid
+
+    def value(self, generator: DCGANGenerator, *, seed: int, tick: Callable[[], None] = lambda: None) -> float:
+        with evaluated(generator):
+            made = self.inception.features(generated(generator, count=self.settings.quality.images, seed=seed))
+        self.distance = kid(made, self.real)
+        return fid(made, self.real)
+
+
 def settings_of(arm: str, arguments: argparse.Namespace) -> RecipeSearchSettings:
     """What an arm trains."""
     return RecipeSearchSettings.model_validate(
@@ -41,7 +54,7 @@ def settings_of(arm: str, arguments: argparse.Namespace) -> RecipeSearchSettings
             "networks": {"generator_width": arguments.width, "discriminator_width": arguments.width},
             "recipe": {"published": arm},
             "training": {"steps": arguments.steps},
-            # Judged once, at the end: Inception takes longer than the training.
+            # Judged once, at the end.
             "quality": {
                 "metric": "fid",
                 "images": arguments.images,
@@ -56,29 +69,24 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
     """Train and judge one arm with one seed."""
     settings = settings_of(arm, arguments)
     images = load_collection(find_collection(arguments.data), size=32, channels=3, device=engine.device)
-    task = RecipeTask(settings, engine, images, inception)
+    task = BothDistances(settings, engine, images, inception)
     kept = LocalCheckpoints(arguments.work / f"{arm}-{seed}.safetensors")
-    started, trained = time.monotonic(), 0.0
+    started = time.monotonic()
 
     def after(step: int) -> None:
-        nonlocal trained
-        trained = time.monotonic() - started
         if step % 500 == 0:
-            print(f"{arm}, seed {seed}: step {step:,} of {arguments.steps:,}, {trained:.0f} s", flush=True)
+            seconds = time.monotonic() - started
+            print(f"{arm}, seed {seed}: step {step:,} of {arguments.steps:,}, {seconds:.0f} s", flush=True)
 
     found = task.evaluate({}, seed=seed, on_step=after, checkpoints=kept)
-    champion = found.model.model.champion()
-    with evaluated(champion):
-        made = inception.features(generated(champion, count=arguments.images, seed=seed))
-    distance = kid(made, task.real)
     protocol = task.protocol.partition("_")[2]
     kept.remove()
     return {
         "arm": arm,
         "seed": seed,
-        f"fid_{protocol}": fid(made, task.real),
-        f"kid_{protocol}": distance.mean,
-        f"kid_spread_{protocol}": distance.spread,
+        f"fid_{protocol}": found.value,
+        f"kid_{protocol}": task.distance.mean,
+        f"kid_spread_{protocol}": task.distance.spread,
         "wins": {key.removeprefix("wins_"): share for key, share in found.metrics.items() if key.startswith("wins_")},
         "ended": found.metrics.get("ended"),
         "seconds": time.monotonic() - started,
@@ -158,10 +166,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     engine = resolve(device=arguments.device, threads=arguments.threads)
-    inception, file = (
-        Inception(engine),
-        arguments.work / f"{arguments.width}-{arguments.steps}-{arguments.images}.jsonl",
-    )
+    inception = Inception(engine)
+    file = arguments.work / f"{arguments.width}-{arguments.steps}-{arguments.images}.jsonl"
     runs = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     done = {(each["arm"], each["seed"]) for each in runs}
     torch.set_num_threads(arguments.threads)
