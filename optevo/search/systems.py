@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from optevo.samplers import RouletteGASampler
 from optevo.tasks.evaluation import Evaluation, OnStep
@@ -30,6 +30,8 @@ class Task(Protocol):
         on_step: OnStep | None = None,
     ) -> Evaluation: ...
 
+
+Left = Callable[[int, str], tuple[FrozenTrial, bytes]]
 
 PICTURED = 4  # validation images in a trial's picture
 
@@ -80,8 +82,19 @@ class System(ABC):
         """
 
     @abstractmethod
-    def individual(self, spec: "Spec", trial: Trial, *, facts: Mapping[str, Any]) -> Any:
-        """What the task is told of a trial that has claimed a slot."""
+    def individual(self, spec: "Spec", trial: Trial, *, facts: Mapping[str, Any], left: Left) -> Any:
+        """What the task is told of a trial that has claimed a slot.
+
+        Args:
+            left: Gives a trained trial of the same population, by its number, and one of the files that it left.
+
+        Raises:
+            ArtifactError: Such a file is missing or damaged: the individual cannot be trained now.
+        """
+
+    def leaves(self, spec: "Spec", trial: Trial, evaluation: Evaluation) -> Mapping[str, bytes]:
+        """By name: what an individual's children will need of it. It is stored before the trial is told."""
+        return {}
 
     @abstractmethod
     def pictures(self, trial: Trial, task: Any, evaluation: Evaluation) -> "Mapping[str, Sequence[Pixels]]":

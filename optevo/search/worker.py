@@ -15,7 +15,7 @@ import torch
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from optevo.errors import InterruptedRunError, OptevoError
 from optevo.evolution import generator
@@ -25,6 +25,9 @@ from optevo.samplers.records import fail_silent
 from optevo.samplers.running import pause
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 from optevo.search import processes
+from optevo.search.artifacts import Artifacts, artifacts_url
+from optevo.search.legacies import Legacies
+from optevo.search.patient_store import ArtifactError
 from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
 from optevo.search.retrying import DatabaseAwayError, Patience
@@ -54,12 +57,14 @@ class Worker:
         task: Evaluates individuals.
         stop: Set from outside (Ctrl-C, SIGTERM) to end the current training at its next step.
         keep: Stores what else belongs to a trial, such as a picture, before its value is told.
+        artifacts: Where the study's artifact store is from here, if not where it was created to be.
     """
 
     search: Search
     task: Task
     stop: threading.Event
     keep: Callable[[Trial, Any], None] = lambda trial, evaluation: None
+    artifacts: str | None = None
     _swept: float = field(default=-inf, init=False)
 
     def run(self) -> int:
@@ -84,6 +89,12 @@ class Worker:
     def patience(self) -> Patience:
         """What this worker does while its database is away."""
         return Patience(url=self.search.url, stop=self.stop)
+
+    @cached_property
+    def legacies(self) -> Legacies:
+        """What trials leave to their children."""
+        search = self.search
+        return Legacies(Artifacts(artifacts_url(search.url, given=self.artifacts, recorded=search.record.artifacts)))
 
     @property
     def _final_steps(self) -> int:
@@ -221,23 +232,27 @@ class Worker:
 
     def _train_one(self, study: Study, trial: Trial, *, seed: int, steps: int | None) -> str | None:
         """Train and tell one individual. Returns the kind of its failure, or None."""
-        search = self.search
         try:
-            individual = self.patience.through(
-                lambda: search.system.individual(search.spec, trial, facts=search.record.facts)
-            )
+            # Files that belong to it are read and written meanwhile, and a store that is away is waited for.
             with heartbeat(study._storage, trial._trial_id, on_error=self.patience.note):
+                individual = self.patience.through(lambda: self._individual(study, trial))
                 started = time.monotonic()
                 evaluation = self.task.evaluate(
                     individual, seed=seed, steps=steps, on_step=lambda _: self._check_stop()
                 )
                 seconds = time.monotonic() - started
+                self.patience.through(lambda: self._leave(trial, evaluation))
         except (InterruptedRunError, KeyboardInterrupt):
             with _unless_away(trial.number):
                 _give_up(study, trial, "interrupted")
             raise
         except DatabaseAwayError:  # Nothing of the individual's.
             raise
+        except ArtifactError as error:  # Nor this, see optevo.search.legacies.
+            why = str(error)[:500]
+            if not self.patience.through(lambda: _hand_back(study, trial, why)):
+                return "given away"
+            raise OptevoError(f"trial {trial.number} is given back: {error}.") from error
         except Exception as error:  # Whatever a training raises ends that trial only; failure_kind says what it was.
             kind = failure_kind(error)
             if kind == "error":
@@ -249,6 +264,17 @@ class Worker:
         self.patience.through(lambda: self._keep(study, trial, evaluation))
         self.patience.through(lambda: _tell(study, trial, evaluation, seconds))
         return None
+
+    def _individual(self, study: Study, trial: Trial) -> Any:
+        def left(number: int, name: str) -> tuple[FrozenTrial, bytes]:
+            return self.legacies.read(study, number, name)
+
+        return self.search.system.individual(self.search.spec, trial, facts=self.search.record.facts, left=left)
+
+    def _leave(self, trial: Trial, evaluation: Evaluation) -> None:
+        files = self.search.system.leaves(self.search.spec, trial, evaluation)
+        if files:
+            self.legacies.leave(trial, files)
 
     def _keep(self, study: Study, trial: Trial, evaluation: Evaluation) -> None:
         try:
@@ -355,7 +381,7 @@ def open_worker(
     """
     check_versions(search.study, search.record.versions, accept=accept_versions, here=versions())
     task = open_task(search, root=root, artifacts=artifacts)
-    return Worker(search=search, task=task, stop=stop or threading.Event())
+    return Worker(search=search, task=task, stop=stop or threading.Event(), artifacts=artifacts)
 
 
 def open_task(search: Search, *, root: Path | None = None, artifacts: str | None = None) -> Task:
@@ -429,6 +455,17 @@ def _give_up(study: Study, trial: Trial, why: str) -> None:
         trial.set_user_attr("failure", why)
         study._storage.set_trial_system_attr(trial._trial_id, FAILURE, "died")
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _hand_back(study: Study, trial: Trial, why: str) -> bool:
+    """End a trial without its claim: as if its individual had never been given out. False where somebody else did."""
+    if study._storage.get_trial(trial._trial_id).state.is_finished():
+        log.warning("trial %d was given to another worker meanwhile", trial.number)
+        return False
+    with _unless_swept(study, trial):
+        study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
+    _give_up(study, trial, why)
+    return True
 
 
 @contextmanager
