@@ -15,6 +15,7 @@ Compared, always seed by seed:
 * children: the crossover children of generation 1 have the same genomes, training seeds and parents in all four, since
   generation 0 trains alike; of each the difference to its plain twin, in the value, in L1 and in L_GAN;
 * searches: the best value of each generation, and the generation by which `none`'s last best value is reached;
+* critics: whom they prefer among the founders, and whether that is the one nearer to the target;
 * finals: the best few trained again plainly, with new seeds. What is inherited helps an individual in the search, but
   does not make its architecture better: this is what a user gets.
 
@@ -27,10 +28,12 @@ import statistics
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import torch
 from optuna.trial import FrozenTrial
 from recording import RESULTS, hardware, rounded
 
@@ -39,13 +42,16 @@ from optevo.evolution import Offspring
 from optevo.evolution.roulette import probabilities
 from optevo.evolution.scaling import SCALINGS
 from optevo.samplers import RouletteGASampler, claim_of, slots
+from optevo.search.legacies import Legacies
 from optevo.search.progress import candidates, canonical_trials, generation_rows
 from optevo.search.spec import Spec, parse_spec
 from optevo.search.study import Search, open_search
 from optevo.search.systems import System
-from optevo.search.unet import UNetSystem, unet_spec
+from optevo.search.unet import NETWORKS, UNetSystem, unet_spec
 from optevo.search.versions import versions
-from optevo.search.worker import open_worker
+from optevo.search.worker import open_task, open_worker
+from optevo.tasks.unet import UNetTask
+from optevo.training.warm_start import verdict
 
 MODES = {"none": "none", "inherit": "inherit", "distill": "distill", "unrelated": "distill"}
 METRICS = ("value", "l1_val", "gan_val")
@@ -210,6 +216,46 @@ def course(search: Search) -> dict[str, Any]:
     }
 
 
+def judged(url: str, seeds: Sequence[int]) -> dict[str, float]:
+    """What critics think of the founders' outputs for the training images, over all pairs of founders of a search.
+
+    Fractions: of the images on which a critic prefers its own generator's output to the other's; on which the fitter
+    one's critic, the other's, and both together prefer the fitter one's; on which what both prefer is nearer to the
+    target (L1).
+    """
+    shares: dict[str, list[float]] = {}
+    for seed in seeds:
+        search = opened(url, "distill", seed)
+        task, legacies = open_task(search), open_worker(search).legacies
+        assert isinstance(task, UNetTask)
+        founders = sorted(search.sampler.history(search.study)[0], key=lambda trial: metric(trial, "value"))
+        models = [task.parent(*_left(legacies, search, trial)) for trial in founders]
+        source, target = task.train.batch(torch.arange(len(task.train)))
+        critics = [model.discriminator.eval() for model in models]
+        with torch.inference_mode():
+            outputs = [model.generator.eval()(source) for model in models]
+            distances = [(output - target).abs().flatten(1).mean(1) for output in outputs]
+            said = [[verdict([critic], source, output) for output in outputs] for critic in critics]
+        for fitter, other in combinations(range(len(models)), 2):
+            by_fitter = said[fitter][fitter] > said[fitter][other]
+            by_other = said[other][fitter] > said[other][other]
+            both = said[fitter][fitter] + said[other][fitter] > said[fitter][other] + said[other][other]
+            for key, found in (
+                ("own_preferred", torch.cat((by_fitter, ~by_other))),
+                ("fitter_preferred_by_its_critic", by_fitter),
+                ("fitter_preferred_by_the_other_critic", by_other),
+                ("fitter_preferred_by_both", both),
+                ("preferred_by_both_is_nearer", both == (distances[fitter] < distances[other])),
+            ):
+                shares.setdefault(key, []).append(found.float().mean().item())
+    return {"pairs": len(shares["own_preferred"]), **{key: statistics.fmean(each) for key, each in shares.items()}}
+
+
+def _left(legacies: Legacies, search: Search, trial: FrozenTrial) -> tuple[dict[str, Any], bytes]:
+    found, content = legacies.read(search.study, trial.number, NETWORKS)
+    return found.params, content
+
+
 def generation_reached(best: Sequence[float], value: float) -> int | None:
     """The first generation whose best is as good."""
     return next((number for number, each in enumerate(best) if each <= value), None)
@@ -247,6 +293,7 @@ def report(url: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "precision": search.record.precision,
             "specification": unet_spec(search).model_dump(mode="json", exclude={"data": {"root"}, "seed": True}),
             "seeds": list(seeds),
+            "judges": judged(url, seeds),
             "searches": courses,
             "against_none": compared,
         },
@@ -288,6 +335,17 @@ def markdown(result: Mapping[str, Any]) -> str:
         cells = [_cell(found["differences"][name]) for name in METRICS]
         ratio = found["seconds_beside_plain"]
         lines.append(f"| {mode} | {' | '.join(cells)} | {'-' if ratio is None else f'{ratio:.2f}'} |")
+    found = result["judges"]
+    lines += [
+        "",
+        f"## Critics, in {found['pairs']} pairs of founders, on all training images",
+        "",
+        f"A critic prefers its own generator's output on {found['own_preferred']:.0%}. The fitter one's critic puts "
+        f"the fitter one first on {found['fitter_preferred_by_its_critic']:.0%}, the other's on "
+        f"{found['fitter_preferred_by_the_other_critic']:.0%}, both together on "
+        f"{found['fitter_preferred_by_both']:.0%}; what both prefer is nearer to the target on "
+        f"{found['preferred_by_both_is_nearer']:.0%}.",
+    ]
     lines += [
         "",
         "## Whole searches, minus plain ones of the same seed",

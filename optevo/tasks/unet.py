@@ -115,7 +115,7 @@ class UNetTask:
             raise OverBudgetError(broken)
         with self.engine.active():
             # Parents first: what their building draws must not come between the child's own draws.
-            parents = [self._parent(*parent) for parent in heir.parents]
+            parents = [self.parent(*parent) for parent in heir.parents]
             model = build(architecture, self.settings, engine=self.engine, seed=seed)
             plan = self._plan(seed=seed, steps=steps or self.settings.training.steps)
             begun, lesson = self._warm_start(model, parents, plan, on_step=on_step)
@@ -140,8 +140,8 @@ class UNetTask:
     def _architecture(self, params: Mapping[str, Any]) -> UNetArchitecture:
         return self.space.architecture({name: int(value) for name, value in params.items()})
 
-    def _parent(self, params: Mapping[str, Any], content: bytes) -> Pix2Pix:
-        """A parent as it was judged."""
+    def parent(self, params: Mapping[str, Any], content: bytes) -> Pix2Pix:
+        """An earlier individual as it was judged, of its genome and its networks."""
         model = build(self._architecture(params), self.settings, engine=self.engine, seed=0)
         states = networks_from_bytes(content)
         for part, network in model.parts().modules.items():

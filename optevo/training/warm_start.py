@@ -3,11 +3,12 @@
 `distill` is C-filtered knowledge distillation (CE-GAN, Algorithm 1 and Eq. 10) between whole trainings: on each input
 the child imitates that parent's output which the critics prefer. `inherit` copies weights instead.
 
-Who judges. Each parent comes with a critic of its own, trained against that parent alone. It knows the faults of its
-own generator and none of the other's, so either critic by itself would prefer the stranger. C(G(x)) is therefore the
-mean over both: what a critic holds against its own generator stands on both sides of the comparison once, whichever
-parent is fitter. A critic's verdict on an image is the mean of its patches' logits. Parents and critics run in eval
-mode, as they were judged: with batch statistics, a sample's teacher would depend on what else is in its batch.
+Who judges. Each parent comes with a critic of its own, and generator and critic have trained against each other alone:
+a critic is no stranger's judge. It favours its own generator, which has learned to please it (on facades of 32 pixels,
+after 200 steps, in 60 % of the cases). C(G(x)) is therefore the mean over both critics, so that what either has for or
+against its own stands once on either side, whichever parent is fitter. A critic's verdict on an image is the mean of
+its patches' logits. Parents and critics run in eval mode, as they were judged: with batch statistics, a sample's
+teacher would depend on what else is in its batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -125,6 +125,7 @@ def test_the_same_seed_gives_the_same_study_twice(spec: Spec, tmp_path: Path, se
     assert outcome(url_of(tmp_path)) == serial
 
 
+@pytest.mark.slow
 def test_what_may_be_a_parent_is_kept_and_the_rest_collected(facades: Path, tmp_path: Path, monkeypatch):
     """Look at the store after each individual, as a worker that comes later would."""
     monkeypatch.setattr("optevo.search.collecting.KEPT_BEST", 1)

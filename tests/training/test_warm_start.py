@@ -56,13 +56,13 @@ def test_the_target_is_chosen_for_each_input_by_hand() -> None:
     assert filtered_loss(child, (y, x), verdicts[::-1]).item() == 5 + 10
 
 
-def test_each_critic_prefers_the_stranger_and_both_together_do_not() -> None:
-    """The reason for judging by both: each has learned to see through its own generator."""
+def test_what_each_critic_has_for_its_own_generator_cancels() -> None:
+    """The reason for judging by both: each generator has learned to please its own critic."""
     x, y, source = pixels((1.0, 1.0)), pixels((-1.0, -1.0)), pixels((0.0, 0.0))
-    sees_through_x, sees_through_y = critic(-1.0), critic(1.0)
-    for alone, stranger, own in ((sees_through_x, y, x), (sees_through_y, x, y)):
-        assert verdict([alone], source, stranger) > verdict([alone], source, own)
-    both = [sees_through_x, sees_through_y]
+    pleased_by_x, pleased_by_y = critic(1.0), critic(-1.0)
+    for alone, own, stranger in ((pleased_by_x, x, y), (pleased_by_y, y, x)):
+        assert verdict([alone], source, own) > verdict([alone], source, stranger)
+    both = [pleased_by_x, pleased_by_y]
     assert verdict(both, source, x) == verdict(both, source, y)
 
 
