@@ -131,8 +131,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     lines = [
         "# GAN, E-GAN, CE-GAN and CE-GAN-GP on CIFAR-10 under equal iterations",
         "",
-        f"{result['steps']:,} iterations, widths from {result['width']} (the paper: 100,000 and 128). Mean and standard "
-        "error over seeds; in brackets the paired difference from the plain GAN.",
+        f"{result['steps']:,} iterations, widths from {result['width']} (the paper: 100,000 and 128). Mean and "
+        "standard error over seeds; in brackets the paired difference from the plain GAN.",
         "",
         "| training | seeds | " + " | ".join(metrics) + " | minutes each |",
         "|---" * (len(metrics) + 3) + "|",

@@ -821,14 +821,15 @@ def estimate(name: str, *, storage: str | None = None, data: Path | None = None)
 
     Returns:
         Seconds an individual, individuals at most, hours with this machine's workers, memory of a worker in MiB, disk
-        in MiB (the store and the winner's model).
+        in MiB (the store, the winner's model, and at most so much for what children learn from).
     """
+    from optevo.search.collecting import KEPT_BEST
     from optevo.search.estimate import measure
     from optevo.search.worker import open_task
     from optevo.tasks.unet import UNetTask
 
     search = open_search(name, url=storage_url(storage))
-    unet_spec(search)
+    learns = unet_spec(search).training.warm_start != "none"
     task = open_task(search, root=data)
     assert isinstance(task, UNetTask)
     measured = measure(task)
@@ -838,13 +839,15 @@ def estimate(name: str, *, storage: str | None = None, data: Path | None = None)
     longer = (final.steps or 2 * search.spec.training.steps) / search.spec.training.steps
     workers = len(gpus_here(search)) or max(1, (os.cpu_count() or 1) // search.record.threads)
     trainings = individuals + final.candidates * final.seeds * longer
+    # Children that learn from their parents need those at hand.
+    kept = 2 * settings.population + KEPT_BEST + settings.archive if learns else 0
     return {
         "seconds_an_individual": measured.seconds,
         "individuals_at_most": individuals,
         "workers_here": workers,
         "hours_at_most": trainings * measured.seconds / workers / 3600,
         "memory_MiB_a_worker": measured.memory / 2**20,
-        "disk_MiB": (individuals * 6_000 + 4 * measured.parameters) / 2**20,
+        "disk_MiB": (individuals * 6_000 + 4 * measured.parameters + kept * measured.networks) / 2**20,
     }
 
 

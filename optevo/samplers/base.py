@@ -58,11 +58,12 @@ class BroodMismatchError(RuntimeError):
 @dataclass(frozen=True)
 class Individual:
     """One slot of a brood. `genome` holds internal representations by name, or is a hex mask; `parents` are trial
-    numbers."""
+    numbers, and so are `learns_from`: those whose trained networks it begins with, as part of what it is."""
 
     genome: Mapping[str, Any] | str
     operator: str
     parents: tuple[int, ...] = ()
+    learns_from: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,10 @@ class Brood:
     def digest(self) -> str:
         """16 hexadecimal digits that two workers share exactly when they bred the same generation."""
         genomes = (i.genome if isinstance(i.genome, str) else sorted(i.genome.items()) for i in self.individuals)
-        bred = [[g, i.operator, list(i.parents)] for g, i in zip(genomes, self.individuals, strict=True)]
+        bred = [
+            [g, i.operator, list(i.parents), *([list(i.learns_from)] if i.learns_from else [])]
+            for g, i in zip(genomes, self.individuals, strict=True)
+        ]
         text = json.dumps(bred if self.partner is None else [bred, self.partner], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -118,6 +122,7 @@ class _Past:
     broods: dict[int, Brood] = field(default_factory=dict)
     known: dict[Any, FrozenTrial] = field(default_factory=dict)
     identities: dict[int, Any] = field(default_factory=dict)
+    recalled: tuple[int, dict[Any, FrozenTrial]] | None = None
     settled: int = 0
     frontier: Frontier | None = None  # as it was last seen
     settings_checked: bool = False
@@ -201,6 +206,14 @@ class SlotSampler(BaseSampler):
     def identity_of_trial(self, trial: FrozenTrial) -> Any:
         """As :meth:`identity`, of a finished trial."""
         return None
+
+    def recallable(self, study: Study, history: Sequence[Generation]) -> Generation | None:
+        """The trials whose values generation `len(history)` may record again, beside its own; None for all."""
+        return None
+
+    def lecturers(self, study: Study, history: Sequence[Generation]) -> list[int]:
+        """Numbers of the trials that children in generation `len(history)` may learn from, beside the newest ones."""
+        return []
 
     def express(self, genome: Mapping[str, Any] | str, space: Space, trial: FrozenTrial) -> dict[str, Any] | None:
         """The parameters of a trial's claimed genome; None where it has others than `space`."""
@@ -369,7 +382,7 @@ class SlotSampler(BaseSampler):
                 return brood
             _check_digest(brood.digest, claimed, generation)
             filled = [trial for trial in slots.results(claimed, size=self.brood_size) if trial is not None]
-            everything = ChainMap(past.known, self._known(filled, past.identities))
+            everything = ChainMap(self._recalled(study, past), self._known(filled, past.identities))
             since = trials[past.settled]._trial_id if past.settled < len(trials) else 0
             arriving = [trial.number for trial in trials[past.settled :] if _is_arriving(trial)]
             if all(trial.state.is_finished() for row in claimed.values() for trial in row):
@@ -438,6 +451,13 @@ class SlotSampler(BaseSampler):
                 known.setdefault(key, trial)
         return known
 
+    def _recalled(self, study: Study, past: _Past) -> dict[Any, FrozenTrial]:
+        generation = len(past.history)
+        if past.recalled is None or past.recalled[0] != generation:
+            trials = self.recallable(study, past.history)
+            past.recalled = generation, past.known if trials is None else self._known(trials, {})
+        return past.recalled[1]
+
     def _holds(self, study: Study, frontier: Frontier, slot: int, number: int) -> bool:
         """Whether the claim just written stands. Where a higher number claims the slot too, it either saw this claim
         and is about to leave, or was there first: then this one leaves, so that nobody trains the slot twice."""
@@ -461,12 +481,11 @@ class SlotSampler(BaseSampler):
             genome=individual.genome if isinstance(individual.genome, str) else dict(individual.genome),
             digest=frontier.brood.digest,
             partner=frontier.brood.partner,
+            learns_from=individual.learns_from,
         )
 
     def _record_known(self, study: Study, frontier: Frontier, slot: int, known: FrozenTrial) -> None:
-        original = slots.claim_of(known)
-        trained = known.number if original is None or original.reused is None else original.reused
-        claim = replace(self._claim(frontier, slot), reused=trained)
+        claim = replace(self._claim(frontier, slot), reused=slots.trained(known))
         attributes: dict[str, Any] = {CLAIM: claim.to_attribute()}
         attributes.update({key: value for key, value in known.system_attrs.items() if key.startswith(SHARED)})
         record = create_trial(
@@ -565,6 +584,8 @@ def public_attributes(claim: Claim) -> dict[str, Any]:
     shown["parents"] = list(claim.parents)
     if claim.partner is not None:
         shown["partner"] = {name: chosen["trial"] for name, chosen in claim.partner.items()}
+    if claim.learns_from:
+        shown["learns_from"] = list(claim.learns_from)
     if claim.reused is not None:
         shown["reused_from"] = claim.reused
     return shown

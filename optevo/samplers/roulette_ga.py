@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from math import inf, isfinite
 from statistics import fmean
 from typing import Any, Literal
 
@@ -99,6 +100,12 @@ class RouletteGASampler(SlotSampler):
             never trained before.
         reuse: Record a known individual with its known value instead of training it again. With False, for noisy
             objectives, it is trained again, and a parent's value is the mean over all its evaluations.
+        learn_from: How many of its parents a child of crossover learns from before it is judged: the fittest, whose
+            trials its claim names (`claim_of(trial).learns_from`; what the objective makes of them is its own affair).
+            They belong to what makes a known individual, as its genome does. 0 for none. Needs a search space or masks,
+            and `reuse`: an elite that was trained again would need its parents' parents. Only individuals that can be
+            parents now are known then (:meth:`breeders` and the last generation): of others, what children would learn
+            from may be gone.
         feasible: A pure function of the parameters; needs `search_space`. What it refuses is bred again, never trained
             (where acceptable individuals are not too rare to be found, see :func:`optevo.evolution.found`).
         seed: Of the whole evolution; None takes one from the study.
@@ -127,6 +134,7 @@ class RouletteGASampler(SlotSampler):
         screening: Screening | None = None,
         price: Price | None = None,
         reuse: bool = True,
+        learn_from: int = 0,
         feasible: Feasible | None = None,
         seed: int | None = None,
     ) -> None:
@@ -150,9 +158,13 @@ class RouletteGASampler(SlotSampler):
             ("feasible", feasible),
             ("price", price),
             ("screening", chosen["screening"]),
+            ("learn_from", learn_from or None),
         ):
             if needs is not None and self._coding is None:
                 raise ValueError(f"{name} needs a search_space or masks.")
+        if learn_from < 0 or (learn_from and not reuse):
+            raise ValueError(f"learn_from must be 0, or with reuse a number of parents, but is {learn_from}.")
+        self.learn_from = learn_from
         self._chromosomes = [list(names) for names in chromosomes] if chromosomes is not None else None
         self._population_size: int = chosen["population_size"]
         self._duplicates: str = chosen["duplicates"]
@@ -182,6 +194,7 @@ class RouletteGASampler(SlotSampler):
             **self._operators,
             "archive": self._archive,
             "screening": None if self._screening is None else asdict(self._screening),
+            "learn_from": self.learn_from or None,
             "chromosomes": self._chromosomes,
             **({"search_space": None} if self._coding is None else self._coding.settings()),
         }
@@ -210,8 +223,7 @@ class RouletteGASampler(SlotSampler):
     def identity(self, individual: Individual, partner: Partner) -> Any:
         if self._coding is None:
             return None
-        genome = individual.genome
-        return _frozen(genome if isinstance(genome, str) else tuple(genome.items()), partner)
+        return _frozen(_plain(individual.genome), partner, individual.learns_from)
 
     def identity_of_trial(self, trial: FrozenTrial) -> Any:
         # Parameters beyond the space make two trials different although their genomes are equal.
@@ -220,10 +232,8 @@ class RouletteGASampler(SlotSampler):
         genome = self._coding.read(trial)
         if genome is None:
             return None
-        written, claim = self._coding.write(genome), slots.claim_of(trial)
-        return _frozen(
-            written if isinstance(written, str) else tuple(written.items()), None if claim is None else claim.partner
-        )
+        written, claim = _plain(self._coding.write(genome)), slots.claim_of(trial)
+        return written if claim is None else _frozen(written, claim.partner, claim.learns_from)
 
     def brood(self, study: Study, history: Sequence[Generation]) -> Brood:
         coding = self._coding or ParameterCoding(_common_space(history))
@@ -238,15 +248,51 @@ class RouletteGASampler(SlotSampler):
             offspring = found(recipe, size=self._population_size, rng=rng, accept=self._accept(coding))
         else:
             offspring = [Offspring((), "random", ())] * self._population_size
-        individuals = [
-            Individual(
-                genome=coding.write(child.genome),
-                operator=child.operator,
-                parents=tuple(parents[place][0] for place in child.parents),
-            )
-            for child in offspring
-        ]
+        trials = {trial.number: trial for generation in history for trial in generation} if self.learn_from else {}
+        individuals = []
+        for child in offspring:
+            numbers = tuple(parents[place][0] for place in child.parents)
+            theirs = [trials[number] for number in numbers] if self.learn_from else []
+            learns_from = self.lessons(child, theirs, coding=coding, sign=sign(study))
+            individuals.append(Individual(coding.write(child.genome), child.operator, numbers, learns_from))
         return Brood(tuple(individuals), coding.space)
+
+    def lessons(
+        self, child: Offspring, parents: Sequence[FrozenTrial], *, coding: Coding, sign: float
+    ) -> tuple[int, ...]:
+        """Numbers of the trained trials that a child learns from, the fittest first.
+
+        A child of crossover (in any of its chromosomes) has up to four parents, and learns from the fittest of them, as
+        the greedy rule chooses (CE-GAN, Eq. 11): if at least two were trained and have a value. Of equal ones the
+        earlier in the claim comes first. Whatever has its parent's genome unchanged, an elite or a copy, is its parent:
+        it names whom that one learned from. Everybody else learns from nobody.
+        """
+        if "crossover" in child.operator.split("+"):
+            costs = {slots.trained(trial): slots.cost(trial, sign=sign) for trial in parents}
+            able = {number: cost for number, cost in costs.items() if cost is not None and isfinite(cost)}
+            return tuple(sorted(able, key=able.__getitem__)[: self.learn_from]) if len(able) > 1 else ()
+        for parent in parents:
+            if coding.read(parent) == child.genome:
+                claim = slots.claim_of(parent)
+                return () if claim is None else claim.learns_from
+        return ()
+
+    def recallable(self, study: Study, history: Sequence[Generation]) -> Generation | None:
+        if not self.learn_from:
+            return None
+        breeders = set(self.breeders(study, history))
+        newest = history[-1] if history else ()
+        older = (trial for generation in history[:-1] for trial in generation)
+        return [*(trial for trial in older if trial.number in breeders), *newest]
+
+    def lecturers(self, study: Study, history: Sequence[Generation]) -> list[int]:
+        return self.breeders(study, history) if self.learn_from else []
+
+    def breeders(self, study: Study, history: Sequence[Generation]) -> list[int]:
+        """Numbers of the trials that can be parents of generation `len(history)`."""
+        coding = self._coding or ParameterCoding(_common_space(history))
+        evaluated = self._evaluated(history, coding, sign(study))
+        return [number for number, _ in self._parents(history, coding, sign(study), evaluated)] if history else []
 
     def _offspring(
         self,
@@ -324,12 +370,14 @@ class RouletteGASampler(SlotSampler):
 
     def _evaluated(self, history: Sequence[Generation], coding: Coding, sign: float) -> Evaluated:
         """Every genome that was judged against the last generation's partner: its first trial's number, and its mean
-        cost over all trainings; None where each failed."""
+        cost over all trainings; None where each failed. Where children learn from their parents, the trainings of a
+        genome differ by whom they learned from, and the best one stands for it."""
         if not history or (self._archive is None and self._screening is None and self._reuse):
             return {}
         partner = _partner_key(history[-1][0])
         numbers: dict[Genome, int] = {}
         costs: dict[Genome, list[float]] = {}
+        best = min if self.learn_from else fmean
         for trial in (trial for generation in history for trial in generation):
             genome = coding.read(trial)
             if not genome or _partner_key(trial) != partner:
@@ -338,9 +386,11 @@ class RouletteGASampler(SlotSampler):
             cost = slots.cost(trial, sign=sign)
             # A record of a known individual is no training of its own.
             if cost is not None and trial.system_attrs[CLAIM]["reused"] is None:
+                if self.learn_from and cost < min(costs.get(genome, [inf])):
+                    numbers[genome] = trial.number
                 costs.setdefault(genome, []).append(cost)
         return {
-            genome: (number, Parent(genome, fmean(costs[genome]) if genome in costs else None))
+            genome: (number, Parent(genome, best(costs[genome]) if genome in costs else None))
             for genome, number in numbers.items()
         }
 
@@ -385,11 +435,17 @@ def _last_if_failed(cost: float | None) -> tuple[bool, float]:
     return failed, 0.0 if cost is None or failed else cost
 
 
-def _frozen(genome: Any, partner: Partner) -> Any:
-    """A key of the genome and of whom it is judged against: the partner's genome, not the trial that showed it."""
-    if partner is None:
-        return genome
-    return genome, tuple((name, repr(chosen["genome"])) for name, chosen in sorted(partner.items()))
+def _plain(genome: Mapping[str, Any] | str) -> Any:
+    return genome if isinstance(genome, str) else tuple(genome.items())
+
+
+def _frozen(genome: Any, partner: Partner, learns_from: tuple[int, ...] = ()) -> Any:
+    """A key of the genome, of whom it is judged against (the partner's genome, not the trial that showed it) and of
+    whom it learned from (the trials: weights depend on more than a genome)."""
+    key = genome
+    if partner is not None:
+        key = key, tuple((name, repr(chosen["genome"])) for name, chosen in sorted(partner.items()))
+    return (key, "learns from", learns_from) if learns_from else key
 
 
 def _partner_key(trial: FrozenTrial) -> Any:

@@ -28,7 +28,8 @@ class Claim:
     """What a trial stands for. `genome` holds internal representations by parameter name, or is a hex mask.
 
     `digest` is the brood's: workers that compute another brood are told so instead of mixing two evolutions.
-    `reused` is the number of the trial that was really trained, where this one only repeats its value.
+    `reused` is the number of the trial that was really trained, where this one only repeats its value. `learns_from`
+    are the trials whose trained networks this individual begins its training with, if it does.
     """
 
     generation: int
@@ -39,15 +40,28 @@ class Claim:
     digest: str
     partner: Mapping[str, Any] | None = None
     reused: int | None = None
+    learns_from: tuple[int, ...] = ()
 
     def to_attribute(self) -> dict[str, Any]:
-        return {**asdict(self), "parents": list(self.parents)}
+        attribute = {**asdict(self), "parents": list(self.parents), "learns_from": list(self.learns_from)}
+        if not self.learns_from:
+            del attribute["learns_from"]  # as most searches have none at all
+        return attribute
 
 
 def claim_of(trial: FrozenTrial) -> Claim | None:
     """The trial's claim; None for a spare, which fills no slot."""
     attribute = trial.system_attrs.get(CLAIM)
-    return Claim(**{**attribute, "parents": tuple(attribute["parents"])}) if attribute else None
+    if not attribute:
+        return None
+    numbers = {name: tuple(attribute.get(name, ())) for name in ("parents", "learns_from")}
+    return Claim(**{**attribute, **numbers})
+
+
+def trained(trial: FrozenTrial) -> int:
+    """The number of the trial that was really trained: its own, but for the record of a known individual."""
+    claim = claim_of(trial)
+    return trial.number if claim is None or claim.reused is None else claim.reused
 
 
 def claims(trials: Iterable[FrozenTrial], *, generation: int) -> dict[int, list[FrozenTrial]]:

@@ -1,4 +1,4 @@
-"""Files that belong to trials: today the sample pictures, one a trained individual; later checkpoints too.
+"""Files that belong to trials: a sample picture of each that was trained; its networks, where children learn from them.
 
 They lie outside the database, in a folder or a bucket (:mod:`optevo.search.artifact_stores`). Which one is settled when
 the study is created and stored with it, so a worker on another machine needs no option. What counts is the row in the
@@ -10,8 +10,8 @@ database (Optuna's `artifacts:ID`, which its dashboard reads, with size and SHA-
 Whoever dies on the way leaves nothing that counts, and a row by which :mod:`optevo.search.collecting` finds the rest.
 
 A store that does not answer is tried again (:mod:`optevo.search.patient_store`). If it stays away, the trial is told
-without its file: the value is the result, a picture is not. The trial gets the user attribute `artifacts_missing`, and
-later files are tried once each until the store is back.
+without its picture: the value is the result, a picture is not. The trial gets the user attribute `artifacts_missing`,
+and later files are tried once each until the store is back. For networks see :mod:`optevo.search.legacies`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.engine import make_url
 
 from optevo.search.artifact_stores import settle_url
@@ -33,6 +33,8 @@ from optevo.search.patient_store import ArtifactError, PatientStore
 
 COUNTS = "artifacts:"  # Optuna's own prefix
 BEGUN = "optevo:artifact-begun:"
+
+CURE = "bring the store back from a backup, or delete the file and do without."
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Stored:
     size: int | None = None
     sha256: str | None = None
 
-    def check(self, content: bytes, *, where: str) -> None:
-        """Raise ArtifactError where the content is not what was stored."""
+    def check(self, content: bytes, *, where: str, cure: str = CURE) -> None:
+        """Raise ArtifactError, whose message ends with `cure`, where the content is not what was stored."""
         if self.sha256 is None:
             return
         if len(content) != self.size:
@@ -56,10 +58,7 @@ class Stored:
             found = "another SHA-256 than was stored with the trial"
         else:
             return
-        raise ArtifactError(
-            f"artifact {self.artifact_id} ({self.filename}) in {where} is damaged: {found}; bring the store back from "
-            "a backup, or delete the file and do without."
-        )
+        raise ArtifactError(f"artifact {self.artifact_id} ({self.filename}) in {where} is damaged: {found}; {cure}")
 
 
 class Artifacts(PatientStore):
@@ -74,10 +73,13 @@ class Artifacts(PatientStore):
         Raises:
             ArtifactError: The store stays away, or says no.
         """
-        content = path.read_bytes()
-        stored = _describe(path.name, content)
+        return self.attach_content(trial, path.name, path.read_bytes())
+
+    def attach_content(self, trial: Trial, name: str, content: bytes) -> Stored | None:
+        """As :meth:`attach`, of a file that need not exist."""
+        stored = _describe(name, content)
         try:
-            trial.storage.set_trial_system_attr(trial._trial_id, BEGUN + stored.artifact_id, path.name)
+            trial.storage.set_trial_system_attr(trial._trial_id, BEGUN + stored.artifact_id, name)
             self._write(stored, content)
             trial.storage.set_trial_system_attr(
                 trial._trial_id, COUNTS + stored.artifact_id, json.dumps(asdict(stored))
@@ -99,8 +101,11 @@ class Artifacts(PatientStore):
         study._storage.set_study_system_attr(study._study_id, COUNTS + stored.artifact_id, json.dumps(asdict(stored)))
         return stored
 
-    def read(self, stored: Stored) -> bytes:
+    def read(self, stored: Stored, *, cure: str = CURE) -> bytes:
         """An artifact's content, as it was stored.
+
+        Args:
+            cure: What to do where it is damaged.
 
         Raises:
             ArtifactError: It is not there, damaged, or the store stays away.
@@ -111,11 +116,19 @@ class Artifacts(PatientStore):
                 return reader.read()
 
         content = self.patiently(read, f"reading {stored.filename} ({stored.artifact_id})")
-        stored.check(content, where=self.url)
+        stored.check(content, where=self.url, cure=cure)
         return content
 
     def _write(self, stored: Stored, content: bytes) -> None:
         self.patiently(lambda: self.store.write(stored.artifact_id, io.BytesIO(content)), f"storing {stored.filename}")
+
+
+def stored_files(trial: FrozenTrial) -> list[Stored]:
+    """What counts of a trial's files, as the trial says."""
+    found = [json.loads(value) for key, value in trial.system_attrs.items() if key.startswith(COUNTS)]
+    # null where the dashboard's button removed the file
+    known = [{key: each.get(key) for key in Stored.__dataclass_fields__} for each in found if each is not None]
+    return [Stored(**each) for each in known]
 
 
 def artifacts_url(storage: str, *, given: str | Path | None = None, recorded: str | None = None) -> str:

@@ -17,7 +17,7 @@ from optevo.evolution import generator
 from optevo.samplers import CoevolutionSampler, SlotSampler, masks_of, partners_of
 from optevo.samplers.masks import Mask, from_hex, split
 from optevo.search.spec import CoevolutionSpec, Spec
-from optevo.search.systems import PICTURED, System
+from optevo.search.systems import PICTURED, Left, System
 from optevo.search.unet import genetics
 from optevo.spaces.filters import GroupTable
 from optevo.tasks.coevolution_price import over_budget
@@ -132,7 +132,7 @@ class CoevolutionSystem(System):
         teachers = unpack_teachers(read_file(TEACHERS))
         return MaskedTask(CoevolutionTask.load(spec, splits, teachers=teachers, tables=tables_of(facts), engine=engine))
 
-    def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any]) -> Masked:
+    def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any], left: Left) -> Masked:
         direction = direction_of(trial.study.study_name)
         tables = tables_of(facts)
         masks = masks_of(trial, tables[direction].chromosomes)

@@ -5,6 +5,7 @@ of the trial that was really trained):
 
 * a trial that is running, or finished in a generation that is not complete yet;
 * the newest complete generation: the next one's parents and elites are of it;
+* where children learn from their parents (`training.warm_start`) and breed from an archive: the archive;
 * the `KEPT_BEST` best individuals of the whole search, or as many as the final has candidates, if those are more;
 * the final: its candidates' trials in the search, and every training of its own;
 * of pictures, besides, every individual that filled its slot: a picture is some 20 KB, and the dashboard shows it.
@@ -12,8 +13,8 @@ of the trial that was really trained):
 What a person uploaded in the dashboard is never removed, and of the final nothing is: it is small.
 
 Everything else goes: checkpoints of earlier generations, of trials that failed or lost their slot, and what a killed
-worker left half done. So much stays for P individuals in a generation: 2 P + `KEPT_BEST` files and the final's, and a
-picture for each individual.
+worker left half done. So much stays for P individuals in a generation: 2 P + `KEPT_BEST` files (and the archive's) and
+the final's, and a picture for each individual.
 
 Each worker collects with the first individual that it finishes after a generation is complete, and when it leaves.
 There is no leader and no lock: what is kept follows from the results alone, so two workers that collect at once remove
@@ -105,13 +106,15 @@ def needed_trials(search: Search, study: Study) -> Needed:
     """Read a population's study, and apply the rule."""
     # Before the history: whoever finishes in between is still running here, and kept.
     trials = study.get_trials(deepcopy=False)
-    history = sampler_of(study).history(study)
+    sampler = sampler_of(study)
+    history = sampler.history(study)
     everyone = [trial for generation in history for trial in generation]
     best = best_distinct(everyone, max(KEPT_BEST, search.spec.final.candidates))
     return Needed(
         everything=frozenset(
             [trial.number for trial in trials if _is_open(trial, complete=len(history))]
             + [trial.number for generation in history[-1:] for trial in generation]
+            + sampler.lecturers(study, history)
             + [trial.number for trial in best]
             + _final_candidates(search)
         ),

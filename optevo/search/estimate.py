@@ -10,6 +10,7 @@ import torch
 from optevo.evolution import generator
 from optevo.tasks.fitness import cost_of
 from optevo.tasks.unet import UNetTask
+from optevo.training.warm_start import networks_to_bytes
 
 WARMUP, TIMED = 3, 30
 SAMPLE = 101
@@ -17,11 +18,13 @@ SAMPLE = 101
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of a whole mini-training with its validation, peak memory in bytes, and the individual's parameters."""
+    """Seconds of a whole mini-training with its validation, peak memory in bytes, the individual's parameters, and the
+    bytes that its networks take where children learn from them."""
 
     seconds: float
     memory: int
     parameters: int
+    networks: int
 
 
 def measure(task: UNetTask) -> Measured:
@@ -35,7 +38,7 @@ def measure(task: UNetTask) -> Measured:
     steps = min(task.settings.training.steps, WARMUP + TIMED)
     marks: list[float] = []
     begun = time.monotonic()
-    task.evaluate(typical, seed=0, steps=steps, on_step=lambda _: marks.append(time.monotonic()))
+    found = task.evaluate(typical, seed=0, steps=steps, on_step=lambda _: marks.append(time.monotonic()))
     end = time.monotonic()
     warm = min(WARMUP, len(marks) - 1)
     a_step = (marks[-1] - marks[warm]) / max(1, len(marks) - 1 - warm) if len(marks) > 1 else marks[0] - begun
@@ -44,6 +47,7 @@ def measure(task: UNetTask) -> Measured:
         seconds=rest + a_step * task.settings.training.steps,
         memory=_peak_memory(task),
         parameters=cost_of(task.space.architecture(typical), task.settings).parameters,
+        networks=len(networks_to_bytes(found.model)),
     )
 
 

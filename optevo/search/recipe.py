@@ -18,7 +18,7 @@ from optevo.samplers import GuestSampler, RouletteGASampler, SlotSampler
 from optevo.samplers.distributions import decode, gene
 from optevo.search.pruning import make_pruner
 from optevo.search.spec import RecipeSpec, Spec
-from optevo.search.systems import PICTURED, System
+from optevo.search.systems import PICTURED, Left, System
 from optevo.search.unet import genetics
 from optevo.tasks.evaluation import Evaluation, OnStep, Report
 from optevo.tasks.recipe_settings import REAL, Choices, Range, assemble
@@ -78,7 +78,7 @@ class RecipeSystem(System):
     ) -> "RecipeTask":
         return open_recipe_task(_of(spec), engine=engine, root=root)
 
-    def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any], left: Left) -> dict[str, Any]:
         return trial.params
 
     def evaluate(

@@ -143,6 +143,15 @@ class UNetSpec(UNetSettings):
     stop: StopSettings = StopSettings()
     final: FinalSettings = FinalSettings()
 
+    @model_validator(mode="after")
+    def _nobody_learns_twice(self) -> "UNetSpec":
+        if self.training.warm_start != "none" and not self.sampler.reuse:
+            raise ValueError(
+                f'sampler.reuse = false: with training.warm_start = "{self.training.warm_start}" an elite that is '
+                "trained again would need its parents' parents, which are not kept; set sampler.reuse = true"
+            )
+        return self
+
 
 class CoevolutionSpec(CoevolutionSettings):
     """A whole specification of a co-evolution. `seed` drives everything random in the study.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from optuna.pruners import BasePruner
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from optevo.samplers import SlotSampler
 from optevo.tasks.evaluation import Evaluation, OnStep, Report
@@ -32,6 +32,8 @@ class Task(Protocol):
         on_step: OnStep | None = None,
     ) -> Evaluation: ...
 
+
+Left = Callable[[int, str], tuple[FrozenTrial, bytes]]
 
 PICTURED = 4  # validation images in a trial's picture
 
@@ -82,8 +84,19 @@ class System(ABC):
         """
 
     @abstractmethod
-    def individual(self, spec: "Spec", trial: Trial, *, facts: Mapping[str, Any]) -> Any:
-        """What the task is told of a trial that has claimed a slot."""
+    def individual(self, spec: "Spec", trial: Trial, *, facts: Mapping[str, Any], left: Left) -> Any:
+        """What the task is told of a trial that has claimed a slot.
+
+        Args:
+            left: Gives a trained trial of the same population, by its number, and one of the files that it left.
+
+        Raises:
+            ArtifactError: Such a file is missing or damaged: the individual cannot be trained now.
+        """
+
+    def leaves(self, spec: "Spec", trial: Trial, evaluation: Evaluation) -> Mapping[str, bytes]:
+        """By name: what an individual's children will need of it. It is stored before the trial is told."""
+        return {}
 
     def evaluate(
         self,

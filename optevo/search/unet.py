@@ -10,9 +10,9 @@ from optuna.trial import Trial
 from optevo.data.check import check_pairs
 from optevo.errors import UsageError
 from optevo.evolution.screening import Screening
-from optevo.samplers import RouletteGASampler, SlotSampler
+from optevo.samplers import RouletteGASampler, SlotSampler, claim_of
 from optevo.search.spec import SamplerSettings, Spec, UNetSpec
-from optevo.search.systems import PICTURED, System
+from optevo.search.systems import PICTURED, Left, System
 from optevo.tasks.evaluation import Evaluation
 from optevo.tasks.fitness import cost_of, over_budget, price, space_of
 from optevo.tasks.splits import find_splits
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from optevo.reports.pictures import Pixels
     from optevo.search.study import Search
     from optevo.tasks.splits import Splits
-    from optevo.tasks.unet import UNetTask
+    from optevo.tasks.unet import Heir, UNetTask
     from optevo.training.engine import Engine
+
+
+NETWORKS = "networks.safetensors"
+
+# How many parents a child learns from.
+LEARN_FROM = {"none": 0, "inherit": 1, "distill": 2}
 
 
 class UNetSystem(System):
@@ -65,8 +71,27 @@ class UNetSystem(System):
         splits = find_splits(spec, root=root, seed=spec.seed)
         return UNetTask.load(spec, splits, engine=engine, loss_unit=facts["loss_unit"])
 
-    def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any]) -> dict[str, Any]:
-        return trial.params
+    def individual(
+        self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any], left: Left
+    ) -> "Mapping[str, Any] | Heir":
+        if _of(spec).training.warm_start == "none":
+            return trial.params
+        from optevo.tasks.unet import Heir
+
+        claim = claim_of(trial.storage.get_trial(trial._trial_id))
+        parents = [left(number, NETWORKS) for number in (claim.learns_from if claim is not None else ())]
+        return Heir(trial.params, tuple((parent.params, content) for parent, content in parents))
+
+    def leaves(self, spec: Spec, trial: Trial, evaluation: Evaluation) -> Mapping[str, bytes]:
+        sampler, claim = trial.study.sampler, claim_of(trial.storage.get_trial(trial._trial_id))
+        # Nobody is bred from the final's trials, nor from the last generation's.
+        if _of(spec).training.warm_start == "none" or not isinstance(sampler, RouletteGASampler):
+            return {}
+        if claim is None or claim.generation + 1 == spec.sampler.generations:
+            return {}
+        from optevo.training.warm_start import networks_to_bytes
+
+        return {NETWORKS: networks_to_bytes(evaluation.model)}
 
     def pictures(self, trial: Trial, task: Any, evaluation: Evaluation) -> "Mapping[str, Sequence[Pixels]]":
         from optevo.models.train import rows_of
@@ -124,6 +149,7 @@ def make_sampler(spec: UNetSpec, *, loss_unit: float) -> RouletteGASampler:
         chromosomes=[list(names) for names in space.chromosomes.values()],
         price=known_price if settings["screening"] is not None else None,
         feasible=feasible if limited else None,
+        learn_from=LEARN_FROM[spec.training.warm_start],
         seed=spec.seed,
         **settings,
     )

@@ -16,7 +16,7 @@ import torch
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from optevo.errors import InterruptedRunError, OptevoError
 from optevo.evolution import generator
@@ -26,9 +26,11 @@ from optevo.samplers.records import fail_silent
 from optevo.samplers.running import pause
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 from optevo.search import processes
-from optevo.search.artifacts import artifacts_url
+from optevo.search.artifacts import Artifacts, artifacts_url
 from optevo.search.checkpoint_store import CheckpointStore
 from optevo.search.checkpoints import StoredCheckpoints, TakenOverError
+from optevo.search.legacies import Legacies
+from optevo.search.patient_store import ArtifactError
 from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
 from optevo.search.pruning import is_hopeless
@@ -91,6 +93,12 @@ class Worker:
     def patience(self) -> Patience:
         """What this worker does while its database is away."""
         return Patience(url=self.search.url, stop=self.stop)
+
+    @cached_property
+    def legacies(self) -> Legacies:
+        """What trials leave to their children."""
+        search = self.search
+        return Legacies(Artifacts(artifacts_url(search.url, given=self.artifacts, recorded=search.record.artifacts)))
 
     @property
     def _final_steps(self) -> int:
@@ -269,10 +277,9 @@ class Worker:
         """As `_train_one`, where the training is saved in `checkpoints`."""
         search = self.search
         try:
-            individual = self.patience.through(
-                lambda: search.system.individual(search.spec, trial, facts=search.record.facts)
-            )
+            # Files that belong to it are read and written meanwhile, and a store that is away is waited for.
             with heartbeat(study._storage, trial._trial_id, on_error=self.patience.note):
+                individual = self.patience.through(lambda: self._individual(study, trial))
                 started = time.monotonic()
                 evaluation = search.system.evaluate(
                     self.task,
@@ -284,6 +291,7 @@ class Worker:
                     checkpoints=checkpoints,
                 )
                 seconds = time.monotonic() - started
+                self.patience.through(lambda: self._leave(trial, evaluation))
         except (InterruptedRunError, KeyboardInterrupt):
             with _unless_away(trial.number):
                 _give_up(study, trial, "interrupted")
@@ -293,6 +301,11 @@ class Worker:
         except TakenOverError as error:
             _give_up(study, trial, str(error))
             return "taken_over"
+        except ArtifactError as error:  # Nor this, see optevo.search.legacies.
+            why = str(error)[:500]
+            if not self.patience.through(lambda: _hand_back(study, trial, why)):
+                return "given away"
+            raise OptevoError(f"trial {trial.number} is given back: {error}.") from error
         except Exception as error:  # Whatever a training raises ends that trial only; failure_kind says what it was.
             kind = failure_kind(error)
             if kind == "error":
@@ -304,6 +317,17 @@ class Worker:
         self.patience.through(lambda: self._keep(study, trial, evaluation))
         self.patience.through(lambda: _tell(study, trial, evaluation, seconds))
         return None
+
+    def _individual(self, study: Study, trial: Trial) -> Any:
+        def left(number: int, name: str) -> tuple[FrozenTrial, bytes]:
+            return self.legacies.read(study, number, name)
+
+        return self.search.system.individual(self.search.spec, trial, facts=self.search.record.facts, left=left)
+
+    def _leave(self, trial: Trial, evaluation: Evaluation) -> None:
+        files = self.search.system.leaves(self.search.spec, trial, evaluation)
+        if files:
+            self.legacies.leave(trial, files)
 
     def _keep(self, study: Study, trial: Trial, evaluation: Evaluation) -> None:
         try:
@@ -487,6 +511,17 @@ def _give_up(study: Study, trial: Trial, why: str) -> None:
         trial.set_user_attr("failure", why)
         study._storage.set_trial_system_attr(trial._trial_id, FAILURE, "died")
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _hand_back(study: Study, trial: Trial, why: str) -> bool:
+    """End a trial without its claim: as if its individual had never been given out. False where somebody else did."""
+    if study._storage.get_trial(trial._trial_id).state.is_finished():
+        log.warning("trial %d was given to another worker meanwhile", trial.number)
+        return False
+    with _unless_swept(study, trial):
+        study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
+    _give_up(study, trial, why)
+    return True
 
 
 @contextmanager

@@ -44,7 +44,12 @@ class SpaceSettings(Section):
 
 
 class TrainingSettings(Section):
-    """`[training]`: the mini-training of an individual; the rest is pix2pix's recipe."""
+    """`[training]`: the mini-training of an individual; the rest is pix2pix's recipe.
+
+    `warm_start` is what a child of crossover does with its parents' networks before it is trained: `"none"`, as in the
+    paper; `"inherit"`, it begins with the fitter one's weights where shapes are equal; `"distill"`, it learns from both
+    parents' outputs (CE-GAN, Eq. 10) for `warm_start_steps` of its `steps`, by default a quarter of them.
+    """
 
     steps: Count = 2000
     batch_size: Count = 1
@@ -56,6 +61,27 @@ class TrainingSettings(Section):
     jitter: bool = True
     discriminator_channels: Count = 64
     discriminator_layers: Annotated[int, Field(ge=1, le=6)] = 3
+    warm_start: Literal["none", "inherit", "distill"] = "none"
+    warm_start_steps: Count | None = None
+
+    @property
+    def distillation_steps(self) -> int:
+        """How many of an heir's `steps` are distillation."""
+        return (self.warm_start_steps or max(1, self.steps // 4)) if self.warm_start == "distill" else 0
+
+    @model_validator(mode="after")
+    def _warm_start_fits(self) -> "TrainingSettings":
+        if self.warm_start_steps is not None and self.warm_start != "distill":
+            raise ValueError(
+                f'training.warm_start_steps = {self.warm_start_steps}: only training.warm_start = "distill" takes '
+                "steps; remove it, or set that"
+            )
+        if self.distillation_steps >= self.steps:
+            raise ValueError(
+                f"training.warm_start_steps = {self.distillation_steps}: must be below training.steps = {self.steps}, "
+                "which it is a part of"
+            )
+        return self
 
 
 class FitnessSettings(Section):
