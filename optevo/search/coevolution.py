@@ -1,6 +1,7 @@
 """Co-evolutionary compression (1907.10804) as a study: two populations of filter masks, one for each translator."""
 
 import io
+import logging
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import Trial
 
 from optevo.cost.filters import filter_cost
-from optevo.data.images import open_image
+from optevo.data.check import GREY, check_unpaired
 from optevo.errors import UsageError
 from optevo.evolution import generator
 from optevo.samplers import CoevolutionSampler, RouletteGASampler, masks_of, partners_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from optevo.tasks.coevolution import CoevolutionTask, Direction
     from optevo.tasks.translators import Translators
     from optevo.training.engine import Engine
+
+log = logging.getLogger("optevo.search")
 
 TEACHERS = "teachers.tar"
 
@@ -222,11 +225,15 @@ def _packed(folder: Path) -> bytes:
 
 
 def _check_images(spec: CoevolutionSpec) -> None:
-    """Open every image, so that no training dies on one."""
-    splits = find_unpaired_splits(spec.data, seed=spec.seed)
-    for domain in (splits.a, splits.b):
-        for image in {file.a: None for file in (*domain.whole, *domain.val, *domain.test)}:
-            open_image(image)
+    """Open every image, so that no training dies on one, and say which are grey among colours."""
+    find_unpaired_splits(spec.data, seed=spec.seed)
+    report = check_unpaired(Path(spec.data.root))
+    if report.problems:
+        more = f" (and {len(report.problems) - 1} more; `optevo data check {spec.data.root} --unpaired` names all)"
+        raise UsageError(report.problems[0] + (more if len(report.problems) > 1 else ""))
+    for warning in report.warnings:
+        if GREY in warning:
+            log.warning("%s", warning)
 
 
 def _check_teachers(spec: CoevolutionSpec) -> None:
