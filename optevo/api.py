@@ -748,34 +748,42 @@ def _bests_of(search: Search, state: Snapshot) -> dict[str, Any]:
 def estimate(name: str, *, storage: str | None = None, data: Path | None = None) -> dict[str, Any]:
     """Train one typical individual for a while, and say what the whole study takes on this machine.
 
-    Typical is the median of 101 random individuals by exact MACs. Up to 30 of its steps are timed and scaled up.
+    Typical is the median of 101 random individuals by exact MACs. Up to 30 of its steps are timed and scaled up. Of a
+    co-evolution one of either direction is trained, for generation 0 and for the later ones, and seconds are means.
 
     Returns:
         Seconds an individual, individuals at most, hours with this machine's workers, memory of a worker in MiB, disk
         in MiB (the store and the winner's model).
     """
-    from optevo.search.estimate import measure
+    from optevo.search.coevolution import MaskedTask
+    from optevo.search.estimate import measure, measure_masks
     from optevo.search.worker import open_task
     from optevo.tasks.unet import UNetTask
 
     search = open_search(name, url=storage_url(storage))
-    unet_spec(search)
-    task = open_task(search, root=data)
-    assert isinstance(task, UNetTask)
-    measured = measure(task)
-    settings = search.spec.sampler
-    individuals = settings.population * settings.generations
+    task: Any = open_task(search, root=data)
+    if isinstance(task, MaskedTask):
+        measured = measure_masks(task.task)
+    else:
+        assert isinstance(task, UNetTask)
+        measured = measure(task)
+    settings, populations = search.spec.sampler, len(search.system.populations)
+    generation = populations * settings.population
+    individuals = generation * settings.generations
+    seconds = generation * measured.first_seconds + (individuals - generation) * measured.seconds
     final = search.spec.final
-    longer = (final.steps or 2 * search.spec.training.steps) / search.spec.training.steps
+    if final.candidates:
+        longer = (final.steps or 2 * search.spec.training.steps) / search.spec.training.steps
+        seconds += final.candidates * final.seeds * longer * measured.seconds
     workers = len(gpus_here(search)) or max(1, (os.cpu_count() or 1) // search.record.threads)
-    trainings = individuals + final.candidates * final.seeds * longer
+    files = sum(int(each.get("size") or 0) for each in search.record.files.values())
     return {
         "seconds_an_individual": measured.seconds,
         "individuals_at_most": individuals,
         "workers_here": workers,
-        "hours_at_most": trainings * measured.seconds / workers / 3600,
+        "hours_at_most": seconds / workers / 3600,
         "memory_MiB_a_worker": measured.memory / 2**20,
-        "disk_MiB": (individuals * 6_000 + 4 * measured.parameters) / 2**20,
+        "disk_MiB": (individuals * 6_000 + 4 * measured.parameters + files) / 2**20,
     }
 
 

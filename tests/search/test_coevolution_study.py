@@ -23,6 +23,7 @@ from optevo.search.coevolution import tables_of
 from optevo.search.spec import CoevolutionSpec, parse_spec
 from optevo.search.study import open_search
 from optevo.search.worker import open_task, training_seed
+from optevo.tasks.coevolution import CoevolutionTask
 
 POPULATION, GENERATIONS = 4, 3
 
@@ -206,6 +207,34 @@ def test_both_winners_are_trained_together_into_a_pair_folder(finished: str, pla
     again = api.winners("again", storage=url_of(tmp_path))
     assert isinstance(again, BestPair)
     assert again.halves["a_to_b"].parameters < winners.halves["a_to_b"].parameters
+
+
+@pytest.mark.parametrize(("steps", "first_steps"), [(40, 0), (0, 0), (3, 2)])
+def test_estimate_counts_both_populations_and_the_first_generation(
+    place: Path, tmp_path: Path, steps: int, first_steps: int
+) -> None:
+    url = url_of(tmp_path)
+    made = spec(place, training={"steps": steps, "first_steps": first_steps}, engine={"threads": 1})
+    search = api.create_study("pair", made, storage=url)
+    trained: list[int | None] = []
+    evaluate = CoevolutionTask.evaluate
+
+    def counted(self, *arguments, steps, **others):
+        trained.append(steps)
+        return evaluate(self, *arguments, steps=steps, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CoevolutionTask, "evaluate", counted)
+        report = api.estimate("pair", storage=url)
+    # One individual of either direction, of a later generation and of the first, and no longer than is needed to know.
+    assert trained == [min(steps, 33), min(first_steps, 33)] * 2
+    assert report["individuals_at_most"] == 2 * POPULATION * GENERATIONS
+    later, hours = report["seconds_an_individual"], report["hours_at_most"]
+    assert later > 0
+    if steps == 40:  # generation 0 trains nobody, so it takes less
+        assert 0 < hours * 3600 * report["workers_here"] < 2 * POPULATION * GENERATIONS * later
+    (stored,) = search.record.files.values()
+    assert report["disk_MiB"] * 2**20 > stored["size"]
 
 
 def test_what_belongs_to_u_nets_is_refused_by_name(finished: str) -> None:
