@@ -479,14 +479,26 @@ def import_pair(
     judge_a: Path | None = None,
     judge_b: Path | None = None,
     size: tuple[int, int],
+    generator: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Make a pair folder of what pytorch-CycleGAN-and-pix2pix trained.
+    """Make a pair folder of what pytorch-CycleGAN-and-pix2pix trained, or of state dicts of a generator of your own.
 
     See :func:`optevo.models.import_pair.import_pair`.
     """
     from optevo.models.import_pair import import_pair as read
 
-    read(out, a_to_b=a_to_b, b_to_a=b_to_a, judge_a=judge_a, judge_b=judge_b, size=size, title=out.name)
+    read(
+        out,
+        a_to_b=a_to_b,
+        b_to_a=b_to_a,
+        judge_a=judge_a,
+        judge_b=judge_b,
+        size=size,
+        generator=generator,
+        arguments=arguments,
+        title=out.name,
+    )
     return out
 
 
