@@ -20,6 +20,7 @@ from optevo.samplers.masks import Mask, from_hex, split
 from optevo.search.spec import CoevolutionSpec, Spec
 from optevo.search.systems import PICTURED, System
 from optevo.search.unet import genetics
+from optevo.search.versions import Difference
 from optevo.spaces.filters import GroupTable
 from optevo.tasks.coevolution_price import over_budget
 from optevo.tasks.evaluation import Evaluation, OnStep
@@ -102,7 +103,11 @@ class CoevolutionSystem(System):
             broken = over_budget(smallest, spec.fitness)
             if broken:
                 raise UsageError(f"no masks fit: even the smallest {direction}'s {broken}; raise the budget.")
-        return {"tables": {direction: table.to_dict() for direction, table in tables.items()}}
+        packages = _packages_of(teachers)
+        return {
+            "tables": {direction: table.to_dict() for direction, table in tables.items()},
+            **({"packages": packages} if packages else {}),
+        }
 
     def samplers(self, spec: Spec, *, facts: Mapping[str, Any], name: str) -> tuple[RouletteGASampler, ...]:
         spec, tables = _of(spec), tables_of(facts)
@@ -133,6 +138,7 @@ class CoevolutionSystem(System):
         spec = _of(spec)
         splits = find_unpaired_splits(spec.data, root=root, seed=spec.seed)
         teachers = unpack_teachers(read_file(TEACHERS))
+        _check_packages(facts.get("packages", {}), _packages_of(teachers))
         return MaskedTask(CoevolutionTask.load(spec, splits, teachers=teachers, tables=tables_of(facts), engine=engine))
 
     def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any]) -> Masked:
@@ -222,6 +228,33 @@ def _packed(folder: Path) -> bytes:
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return target.getvalue()
+
+
+def _packages_of(teachers: "Translators") -> dict[str, str]:
+    """The versions here of the packages that generators of the user's own come from."""
+    from optevo.networks.custom import CustomGenerator, distribution_of, find
+
+    own = [half for half in (teachers.a_to_b, teachers.b_to_a) if isinstance(half, CustomGenerator)]
+    return dict(distribution_of(find(half.architecture.generator)) for half in own)
+
+
+def _check_packages(recorded: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Let a worker with other versions of the generators' packages in with a warning, or refuse it.
+
+    Raises:
+        UsageError: Another major or minor release than the study's, which may compute something else.
+    """
+    different = [Difference(package, text, here.get(package, "none")) for package, text in recorded.items()]
+    different = [each for each in different if each.here != each.recorded]
+    decisive = [each for each in different if each.decisive]
+    if decisive:
+        raise UsageError(
+            f"refused, for another release of a generator's package may compute something else: "
+            f"{', '.join(map(str, decisive))}; run: "
+            f"pip install {' '.join(f'{each.package}=={each.recorded}' for each in decisive)}"
+        )
+    for each in different:
+        log.warning("%s: another patch release, values may differ", each)
 
 
 def _check_images(spec: CoevolutionSpec) -> None:
