@@ -25,7 +25,16 @@ from optevo.search.progress import (
 )
 from optevo.search.reading import numbered_trials
 from optevo.search.retrying import Patience
-from optevo.search.spec import Spec, UNetSpec, find_spec, overridden, parse_settings, read_document, read_spec
+from optevo.search.spec import (
+    RecipeSpec,
+    Spec,
+    UNetSpec,
+    find_spec,
+    overridden,
+    parse_settings,
+    read_document,
+    read_spec,
+)
 from optevo.search.stopping import stopping
 from optevo.search.store import storage_url
 from optevo.search.study import Search, open_search
@@ -534,14 +543,26 @@ def import_pair(
     judge_a: Path | None = None,
     judge_b: Path | None = None,
     size: tuple[int, int],
+    generator: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Make a pair folder of what pytorch-CycleGAN-and-pix2pix trained.
+    """Make a pair folder of what pytorch-CycleGAN-and-pix2pix trained, or of state dicts of a generator of your own.
 
     See :func:`optevo.models.import_pair.import_pair`.
     """
     from optevo.models.import_pair import import_pair as read
 
-    read(out, a_to_b=a_to_b, b_to_a=b_to_a, judge_a=judge_a, judge_b=judge_b, size=size, title=out.name)
+    read(
+        out,
+        a_to_b=a_to_b,
+        b_to_a=b_to_a,
+        judge_a=judge_a,
+        judge_b=judge_b,
+        size=size,
+        generator=generator,
+        arguments=arguments,
+        title=out.name,
+    )
     return out
 
 
@@ -817,37 +838,48 @@ def _bests_of(search: Search, state: Snapshot) -> dict[str, Any]:
 def estimate(name: str, *, storage: str | None = None, data: Path | None = None) -> dict[str, Any]:
     """Train one typical individual for a while, and say what the whole study takes on this machine.
 
-    Typical is the median of 101 random individuals by exact MACs. Up to 30 of its steps are timed and scaled up.
+    Typical is the median of 101 random individuals by exact MACs. Up to 30 of its steps are timed and scaled up. Of a
+    co-evolution one of either direction is trained, for generation 0 and for the later ones, and seconds are means.
 
     Returns:
         Seconds an individual, individuals at most, hours with this machine's workers, memory of a worker in MiB, disk
         in MiB (the store, the winner's model, and at most so much for what children learn from).
     """
+    from optevo.search.coevolution import MaskedTask
     from optevo.search.collecting import KEPT_BEST
-    from optevo.search.estimate import measure
+    from optevo.search.estimate import measure, measure_masks
     from optevo.search.worker import open_task
     from optevo.tasks.unet import UNetTask
 
     search = open_search(name, url=storage_url(storage))
-    learns = unet_spec(search).training.warm_start != "none"
-    task = open_task(search, root=data)
-    assert isinstance(task, UNetTask)
-    measured = measure(task)
-    settings = search.spec.sampler
-    individuals = settings.population * settings.generations
+    if isinstance(search.spec, RecipeSpec):
+        raise UsageError(f"study {name!r}: searches recipes; there is no estimate for those yet.")
+    task: Any = open_task(search, root=data)
+    if isinstance(task, MaskedTask):
+        measured = measure_masks(task.task)
+    else:
+        assert isinstance(task, UNetTask)
+        measured = measure(task)
+    settings, populations = search.spec.sampler, len(search.system.populations)
+    generation = populations * settings.population
+    individuals = generation * settings.generations
+    seconds = generation * measured.first_seconds + (individuals - generation) * measured.seconds
     final = search.spec.final
-    longer = (final.steps or 2 * search.spec.training.steps) / search.spec.training.steps
+    if final.candidates:
+        longer = (final.steps or 2 * search.spec.training.steps) / search.spec.training.steps
+        seconds += final.candidates * final.seeds * longer * measured.seconds
     workers = len(gpus_here(search)) or max(1, (os.cpu_count() or 1) // search.record.threads)
-    trainings = individuals + final.candidates * final.seeds * longer
+    files = sum(int(each.get("size") or 0) for each in search.record.files.values())
     # Children that learn from their parents need those at hand.
+    learns = isinstance(search.spec, UNetSpec) and search.spec.training.warm_start != "none"
     kept = 2 * settings.population + KEPT_BEST + settings.archive if learns else 0
     return {
         "seconds_an_individual": measured.seconds,
         "individuals_at_most": individuals,
         "workers_here": workers,
-        "hours_at_most": trainings * measured.seconds / workers / 3600,
+        "hours_at_most": seconds / workers / 3600,
         "memory_MiB_a_worker": measured.memory / 2**20,
-        "disk_MiB": (individuals * 6_000 + 4 * measured.parameters + kept * measured.networks) / 2**20,
+        "disk_MiB": (individuals * 6_000 + 4 * measured.parameters + files + kept * measured.networks) / 2**20,
     }
 
 

@@ -1,4 +1,4 @@
-"""optevo data: get and check image pairs."""
+"""optevo data: get and check images, in pairs or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from optevo.data.check import CheckReport
 
-app = typer.Typer(name="data", help="Get and check image pairs.", no_args_is_help=True)
+app = typer.Typer(name="data", help="Get and check images, in pairs or not.", no_args_is_help=True)
 
 _SIZE_HELP = "HEIGHTxWIDTH, or one number for both"
 
@@ -45,17 +45,26 @@ def download(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A folder of image pairs.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of image pairs, or of images of A and B without pairs.")],
     size: Annotated[str | None, typer.Option(help=f"The size to train at, {_SIZE_HELP}.")] = None,
     multiple_of: Annotated[int | None, typer.Option(help="What sizes must be multiples of: 2^depth.")] = None,
+    unpaired: Annotated[
+        bool | None,
+        typer.Option(
+            "--unpaired/--pairs",
+            help="Which of the two it is; by default unpaired where no name occurs in both A and B.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Open every image and name what would stop a training. Exit code 2 when there is something."""
-    from optevo.data.check import check_pairs
+    from optevo.data.check import check_pairs, check_unpaired, looks_unpaired
 
     wanted = None if size is None else parse_size(size)
+    look = check_unpaired if (looks_unpaired(folder) if unpaired is None else unpaired) else check_pairs
     with _bar("check", bytes_=False) as progress:
-        report = check_pairs(folder, size=wanted, multiple_of=multiple_of, progress=progress)
+        report = look(folder, size=wanted, multiple_of=multiple_of, progress=progress)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
@@ -80,7 +89,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _print_report(report: CheckReport) -> None:
     # Plain lines and no table: rich would break long file names.
-    for title, tally in (("pairs", report.counts), ("sizes", report.sizes), ("channels", report.channels)):
+    for title, tally in ((report.kind, report.counts), ("sizes", report.sizes), ("channels", report.channels)):
         typer.echo(f"{title}: " + (", ".join(f"{key} {count}" for key, count in tally.items()) or "none"))
     for warning in report.warnings:
         typer.echo(f"warning: {warning}")

@@ -80,6 +80,14 @@ def train(
     ngf: Annotated[int | None, typer.Option(help="The generators' first width; 64.", show_default=False)] = None,
     epochs: Annotated[int | None, typer.Option(help="At the full learning rate; 100.", show_default=False)] = None,
     decay_epochs: Annotated[int | None, typer.Option(help="While it decays; 100.", show_default=False)] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            help="The key of a generator of your own, from an installed package; its arguments by "
+            "--set networks.arguments.KEY=VALUE.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random; 0.", show_default=False)] = None,
     checkpoints: Annotated[
         str | None,
@@ -102,6 +110,7 @@ def train(
 
     named = {
         "data.size": None if size is None else list(parse_size(size)),
+        "networks.generator": None if generator is None else json.dumps(generator),
         "networks.ngf": ngf,
         "training.epochs": epochs,
         "training.decay_epochs": decay_epochs,
@@ -126,13 +135,34 @@ def import_(
     judge_b: Annotated[
         Path | None, typer.Option(help="Discriminator of images of B: latest_net_D_A.pth.", show_default=False)
     ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            help="The key of a generator of your own, from an installed package, that the state dicts are of.",
+            show_default=False,
+        ),
+    ] = None,
+    argument: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for that generator's callable; repeatable.", show_default=False),
+    ] = None,
 ) -> None:
     """Make a pair of what pytorch-CycleGAN-and-pix2pix trained. Its D_A opposes G_A, so it judges images of B."""
     from optevo import api
     from optevo.cli.data import parse_size
+    from optevo.search.spec import parse_arguments
 
     typer.echo(
-        api.import_pair(out, a_to_b=a_to_b, b_to_a=b_to_a, judge_a=judge_a, judge_b=judge_b, size=parse_size(size))
+        api.import_pair(
+            out,
+            a_to_b=a_to_b,
+            b_to_a=b_to_a,
+            judge_a=judge_a,
+            judge_b=judge_b,
+            size=parse_size(size),
+            generator=generator,
+            arguments=parse_arguments(argument or []),
+        )
     )
 
 

@@ -44,7 +44,7 @@ def literature_macs(module: "nn.Module", *input_shape: int) -> int:
     """
     throwaway, example = _prepared(module, input_shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # thop compares versions by distutils, at import and later
+        warnings.simplefilter("ignore")  # thop warns of distutils, at import and later, and of its own rules
         from thop import profile
 
         operations, _ = profile(throwaway, inputs=(example,), custom_ops=_counters(throwaway), verbose=False)

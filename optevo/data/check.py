@@ -1,4 +1,4 @@
-"""Look at every image of a dataset before a training does, and name what is wrong with it."""
+"""Look at every image of a dataset, of pairs or of two domains, before a training does, and name what is wrong."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ from PIL import Image
 
 from optevo.data.images import DEFAULT_MAX_PIXELS, halves, open_image
 from optevo.data.pairs import PairFile, list_pairs
+from optevo.data.unpaired_files import LEAST, find_unpaired
 from optevo.errors import UsageError
+
+GREY = "grey among colours, from which a translator learns to drop the colours"
 
 _NAMED = 5  # how many files a warning that may concern all of them names
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_pairs` found.
+    """What `check_pairs` or `check_unpaired` found.
 
     Attributes:
         root: the folder.
-        counts: split -> number of pairs, damaged ones included.
-        sizes: "HEIGHTxWIDTH" of one half -> number of readable pairs.
+        kind: "pairs" or "images".
+        counts: split -> number of pairs, damaged ones included; of unpaired images "train A" and so on.
+        sizes: "HEIGHTxWIDTH" of one half -> number of readable pairs; of unpaired images "A HEIGHTxWIDTH".
         channels: "A grey", "A RGB", "B grey", "B RGB" -> number of readable images.
         problems: what would stop a training; each names its file and the cure.
         warnings: what is worth knowing.
     """
 
     root: Path
+    kind: str = "pairs"
     counts: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     channels: dict[str, int] = field(default_factory=dict)
@@ -49,6 +54,7 @@ class CheckReport:
         """The report as plain values for JSON."""
         return {
             "root": str(self.root),
+            "kind": self.kind,
             "ok": self.ok,
             "counts": self.counts,
             "sizes": self.sizes,
@@ -60,12 +66,12 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One pair after decoding: its size and channels, or its problems."""
+    """One pair, or an image alone, after decoding: its size and channels of each, or its problems."""
 
     split: str
     pair: PairFile
     size: tuple[int, int] = (0, 0)
-    channels: tuple[int, int] = (0, 0)
+    channels: tuple[int, ...] = (0, 0)
     digest: bytes = b""
     problems: tuple[str, ...] = ()
 
@@ -99,12 +105,7 @@ def check_pairs(
     """
     listing = list_pairs(root)
     entries = [(split, pair) for split, pairs in listing.pairs.items() for pair in pairs]
-    seen: list[_Seen] = []
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        for one in pool.map(lambda entry: _look(*entry, max_pixels=max_pixels), entries):
-            seen.append(one)
-            if progress is not None:
-                progress(len(seen), len(entries))
+    seen = _all_seen(entries, _look, workers=workers, max_pixels=max_pixels, progress=progress)
     good = [one for one in seen if not one.problems]
     return CheckReport(
         root=Path(root),
@@ -122,11 +123,134 @@ def check_pairs(
     )
 
 
+def check_unpaired(
+    root: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    multiple_of: int | None = None,
+    workers: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Decode every image of two domains without pairs, and report.
+
+    Problems: unreadable, damaged and oversized files, a domain with fewer than two images to train on, a `size` (or,
+    without one, image sizes) that `multiple_of` does not divide.
+    Warnings, for each domain by itself: images smaller than `size`, images of another size than most, grey among
+    colour images, also where grey is saved in three channels (a translator learns from them to drop the colours), and
+    the same image in two splits or in both domains.
+
+    Args:
+        root: a folder in any layout of `find_unpaired`.
+        others: as of `check_pairs`.
+
+    Raises:
+        UsageError: `root` is no folder, or a domain has no training images.
+    """
+    files = find_unpaired(root, val_fraction=0, test_fraction=0, seed=0)
+    entries = [
+        (f"{split} {domain}", file)
+        for domain, splits in (("A", files.a), ("B", files.b))
+        for split, listed in splits.items()
+        for file in listed
+    ]
+    seen = _all_seen(entries, _look_alone, workers=workers, max_pixels=max_pixels, progress=progress)
+    good = [one for one in seen if not one.problems]
+    counts = _tally(one.split for one in seen)
+    domains = {domain: [one for one in good if one.split.endswith(domain)] for domain in "AB"}
+    return CheckReport(
+        root=Path(root),
+        kind="images",
+        counts=counts,
+        sizes=_tally(f"{one.split[-1]} {one.size[0]}x{one.size[1]}" for one in good),
+        channels=_tally(f"{one.split[-1]} {_COLOUR[one.channels[0]]}" for one in good),
+        problems=[
+            *(problem for one in seen for problem in one.problems),
+            *_lonely(Path(root), counts),
+            *_indivisible(good, size=size, multiple_of=multiple_of),
+        ],
+        warnings=[
+            *(
+                warning
+                for domain, images in domains.items()
+                for warning in (
+                    *_small(images, size=size, noun=f"images of {domain}"),
+                    *_unlike(images, noun=f"images of {domain}", size=size),
+                    *_grey_among_colours(images, domain=domain),
+                )
+            ),
+            *_repeated(good),
+        ],
+    )
+
+
+def looks_unpaired(root: Path) -> bool:
+    """Whether a folder holds two domains of images of which no two have a name in common."""
+    try:
+        listing = list_pairs(root)
+        find_unpaired(root, val_fraction=0, test_fraction=0, seed=0)
+    except UsageError:
+        return False
+    return not any(listing.pairs.values())
+
+
 _COLOUR = {1: "grey", 3: "RGB"}
 
 
 def _tally(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
+
+
+def _all_seen(
+    entries: Sequence[tuple[str, PairFile]],
+    look: Callable[..., _Seen],
+    *,
+    workers: int | None,
+    max_pixels: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[_Seen]:
+    seen: list[_Seen] = []
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        for one in pool.map(lambda entry: look(*entry, max_pixels=max_pixels), entries):
+            seen.append(one)
+            if progress is not None:
+                progress(len(seen), len(entries))
+    return seen
+
+
+def _look_alone(split: str, file: PairFile, *, max_pixels: int) -> _Seen:
+    try:
+        image = open_image(file.a, max_pixels=max_pixels)
+    except UsageError as error:
+        return _Seen(split, file, problems=(str(error),))
+    bands = len(image.getbands())
+    if bands == 3 and _without_colours(image):
+        bands = 1
+    digest = hashlib.sha256(repr((image.size, image.mode)).encode() + image.tobytes()).digest()
+    return _Seen(split, file, (image.height, image.width), (bands,), digest)
+
+
+def _without_colours(image: Image.Image) -> bool:
+    """Whether all three channels are equal everywhere."""
+    red, green, blue = (band.tobytes() for band in image.split())
+    return red == green == blue
+
+
+def _lonely(root: Path, counts: dict[str, int]) -> list[str]:
+    found = ((domain, counts.get(f"train {domain}", 0)) for domain in "AB")
+    return [
+        f"{root}: has {count} training image of {domain}, and a translator needs at least {LEAST}; add more to "
+        f"{root / f'train{domain}'}"
+        for domain, count in found
+        if count < LEAST
+    ]
+
+
+def _grey_among_colours(seen: Sequence[_Seen], *, domain: str) -> list[str]:
+    grey = [one for one in seen if one.channels == (1,)]
+    if not 0 < len(grey) < len(seen):
+        return []
+    return _warning(grey, GREY, noun=f"images of {domain}")
 
 
 def _look(split: str, pair: PairFile, *, max_pixels: int) -> _Seen:
@@ -164,20 +288,21 @@ def _indivisible(seen: Sequence[_Seen], *, size: tuple[int, int] | None, multipl
     ]
 
 
-def _small(seen: Sequence[_Seen], *, size: tuple[int, int] | None) -> list[str]:
+def _small(seen: Sequence[_Seen], *, size: tuple[int, int] | None, noun: str = "pairs") -> list[str]:
     if size is None:
         return []
     small = [one for one in seen if one.size[0] < size[0] or one.size[1] < size[1]]
-    return _warning(small, f"smaller than {size[0]}x{size[1]} and will be enlarged")
+    return _warning(small, f"smaller than {size[0]}x{size[1]} and will be enlarged", noun=noun)
 
 
-def _unlike(seen: Sequence[_Seen], *, size: tuple[int, int] | None) -> list[str]:
+def _unlike(seen: Sequence[_Seen], *, size: tuple[int, int] | None, noun: str = "pairs") -> list[str]:
     sizes = Counter(one.size for one in seen)
     if len(sizes) < 2:
         return []
     common = sizes.most_common(1)[0][0]
     unlike = [one for one in seen if one.size != common]
-    return _warning(unlike, f"of another size than most ({common[0]}x{common[1]}) and will be scaled differently")
+    what = f"of another size than most ({common[0]}x{common[1]}) and will be scaled differently"
+    return _warning(unlike, what, noun=noun)
 
 
 def _mixed(seen: Sequence[_Seen]) -> list[str]:
@@ -190,20 +315,35 @@ def _mixed(seen: Sequence[_Seen]) -> list[str]:
     return warnings
 
 
-def _leaks(seen: Sequence[_Seen]) -> list[str]:
-    same: dict[bytes, list[_Seen]] = defaultdict(list)
-    for one in seen:
-        same[one.digest].append(one)
-    groups = (group for group in same.values() if len({one.split for one in group}) > 1)
+def _repeated(seen: Sequence[_Seen]) -> list[str]:
     return [
-        f"{', '.join(f'{one.split}: {one.pair.a}' for one in group)}: the same pair in several splits, so a test sees "
-        "what was trained on; keep one"
-        for group in groups
+        f"{_places(group)}: the same image in several splits or domains, so a test sees what was trained on, or both "
+        "domains look alike; keep one"
+        for group in _in_several(seen)
     ]
 
 
-def _warning(seen: Sequence[_Seen], what: str) -> list[str]:
+def _leaks(seen: Sequence[_Seen]) -> list[str]:
+    return [
+        f"{_places(group)}: the same pair in several splits, so a test sees what was trained on; keep one"
+        for group in _in_several(seen)
+    ]
+
+
+def _in_several(seen: Sequence[_Seen]) -> list[list[_Seen]]:
+    """Equal ones that more than one split has."""
+    same: dict[bytes, list[_Seen]] = defaultdict(list)
+    for one in seen:
+        same[one.digest].append(one)
+    return [group for group in same.values() if len({one.split for one in group}) > 1]
+
+
+def _places(group: Sequence[_Seen]) -> str:
+    return ", ".join(f"{one.split}: {one.pair.a}" for one in group)
+
+
+def _warning(seen: Sequence[_Seen], what: str, *, noun: str = "pairs") -> list[str]:
     if not seen:
         return []
     names = ", ".join(str(one.pair.a) for one in seen[:_NAMED]) + (", ..." if len(seen) > _NAMED else "")
-    return [f"{len(seen)} pairs are {what}: {names}" if len(seen) > 1 else f"{names}: is {what}"]
+    return [f"{len(seen)} {noun} are {what}: {names}" if len(seen) > 1 else f"{names}: is {what}"]

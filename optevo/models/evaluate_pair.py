@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optevo.data.unpaired import find_unpaired
+from optevo.data.unpaired_files import find_unpaired
 from optevo.errors import UsageError
 from optevo.models.folder import WEIGHTS, architecture_of, load_generator
 from optevo.models.pair import HALVES, half_facts, read_pair_facts

@@ -25,7 +25,7 @@ from optevo.data.drawn import draw_facade
 from optevo.data.images import to_array, to_channels
 from optevo.data.pairs import PairFile, find_pairs
 from optevo.data.resident import load_images, load_pairs
-from optevo.data.unpaired import find_unpaired
+from optevo.data.unpaired_files import find_unpaired
 from optevo.errors import OptevoError, UsageError
 from optevo.models.families import Architecture
 from optevo.models.folder import ModelFacts, architecture_of, load_generator, translator_facts

@@ -159,7 +159,6 @@ def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
     Raises:
         UsageError: The folder is no model folder, or its parts do not fit each other.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -171,12 +170,15 @@ def load_generator(folder: str | Path, *, device: str = "cpu") -> "nn.Module":
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{folder / WEIGHTS}: not readable ({error}).") from None
-    with torch.device("meta"):
-        generator = FAMILIES[facts.family].network()(architecture_of(facts))
+    family = FAMILIES[facts.family]
     try:
-        generator.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise UsageError(f"{folder}: {WEIGHTS} does not fit {FACTS} ({str(error).splitlines()[-1].strip()}).") from None
+        unfilled = family.unfilled(architecture_of(facts))
+    except UsageError as error:
+        raise UsageError(f"{folder}: {error}") from None
+    try:
+        generator = family.filled(unfilled, weights)
+    except UsageError as error:
+        raise UsageError(f"{folder}: {WEIGHTS} does not fit {FACTS} ({error}).") from None
     return generator.requires_grad_(False).eval().to(device)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from optevo.errors import UsageError
 from optevo.models.folder import check_target
 from optevo.models.pair import PairFacts, save_modules
+from optevo.spaces.custom import check_arguments
 from optevo.spaces.resnet import architecture_of_shapes
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def import_pair(
     judge_a: Path | None = None,
     judge_b: Path | None = None,
     size: tuple[int, int],
+    generator: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
     title: str = "translators",
 ) -> PairFacts:
     """Write a pair folder from state dicts; widths and numbers of layers are read off their shapes.
@@ -44,13 +47,19 @@ def import_pair(
         judge_a, judge_b: Of the PatchGANs that judge images of A and of B: `latest_net_D_B.pth` and `_D_A.pth`. Both
             or neither; without them the pair translates, but cannot be trained further or compressed.
         size: (height, width) of the images that they were trained on, in pixels.
+        generator: The key of a generator of the user's own in the entry-point group `optevo.generators`; the files of
+            `a_to_b` and `b_to_a` are then state dicts of what that package builds.
+        arguments: What its callable is given, by name.
 
     Raises:
-        UsageError: A file cannot be read, holds another network, or was given under another's name; or the folder
-            exists already.
+        UsageError: A file cannot be read, holds another network, or was given under another's name; no package offers
+            the generator; or the folder exists already.
         OptevoError: The folder cannot be written.
     """
     check_target(folder)
+    if generator is None and arguments:
+        raise UsageError("--argument: is for a generator of your own; name it with --generator.")
+    check_arguments(arguments or {})
     if (judge_a is None) != (judge_b is None):
         raise UsageError("--judge-a, --judge-b: name both discriminators, or neither.")
     given = {"a_to_b": a_to_b, "b_to_a": b_to_a, "judge_a": judge_a, "judge_b": judge_b}
@@ -60,9 +69,15 @@ def import_pair(
     facts = PairFacts(
         size=size, title=title, training={"imported": {role: path.name for role, path in files.items()}}
     )  # fmt: skip
+
+    def translator(path: Path) -> "nn.Module":
+        if generator is None:
+            return generator_of(read_weights(path), path=path)
+        return custom_of(read_weights(path), key=generator, arguments=arguments or {}, size=size, path=path)
+
     save_modules(
         folder,
-        generators={role: generator_of(read_weights(files[role]), path=files[role]) for role in ("a_to_b", "b_to_a")},
+        generators={role: translator(files[role]) for role in ("a_to_b", "b_to_a")},
         judges={
             role: judge_of(read_weights(files[role]), path=files[role])
             for role in ("judge_a", "judge_b")
@@ -115,6 +130,23 @@ def generator_of(weights: "Weights", *, path: Path) -> "nn.Module":
             f"{path}: {error}; only residual generators with instance norm (resnet_6blocks, resnet_9blocks) are read."
         ) from None
     return _filled(lambda: ResNetGenerator(architecture), weights, path=path, what="CycleGAN's residual generator")
+
+
+def custom_of(
+    weights: "Weights", *, key: str, arguments: Mapping[str, Any], size: tuple[int, int], path: Path
+) -> "nn.Module":
+    """The generator of an installed package that a state dict is of.
+
+    Raises:
+        UsageError: No package offers the key, or the state dict is another network's; the file is named.
+    """
+    from optevo.networks.custom import find, imported
+
+    find(key)
+    try:
+        return imported(key, arguments, weights, size=size).eval()
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def judge_of(weights: "Weights", *, path: Path) -> "nn.Module":

@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from optevo.errors import UsageError
 from optevo.spaces.filters import Mask
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+# Layers whose channels are not independent of each other, or not where torch-pruning looks for them.
+MIXING = (nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.GroupNorm, nn.LayerNorm)
 
 # How far a sliced network may be from the masked one, over the largest output.
 TOLERANCE = 1e-4
@@ -144,26 +148,36 @@ def check_slicing(module: nn.Module, example: Tensor, *, tries: int = 3, seed: i
     """Compare sliced with masked copies for a few random masks.
 
     Raises:
-        UsageError: They disagree, so this network cannot be compressed by masks; it is named.
+        UsageError: They disagree, so this network cannot be compressed by masks; it is named, with the layers that are
+            known to break.
     """
-    groups, rng = filter_groups(module, example), np.random.default_rng(seed)
-    for _ in range(tries):
-        masks = {group.name: _random(group, rng) for group in groups}
-        with torch.no_grad():
-            expected = mask_filters(module, masks, groups=groups).cpu().eval()(example)
-            try:
+    rng, why = np.random.default_rng(seed), _known_to_break(module)
+    try:
+        groups = filter_groups(module, example)
+        for _ in range(tries):
+            masks = {group.name: _random(group, rng) for group in groups}
+            with torch.no_grad():
+                expected = mask_filters(module, masks, groups=groups).cpu().eval()(example)
                 found = slice_filters(module, masks, example).eval()(example)
-            except (RuntimeError, ValueError) as error:
+            difference = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+            if not difference <= TOLERANCE:
                 raise UsageError(
-                    f"{type(module).__name__}: does not run any more with filters taken out ({error})."
-                ) from None
-        difference = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
-        if not difference <= TOLERANCE:
-            raise UsageError(
-                f"{type(module).__name__}: taking filters out changes more than setting them to zero (by "
-                f"{difference:.1e} of the largest output), so it has a layer that mixes channels, such as a group norm "
-                "or a pixel shuffle; give another network."
-            )
+                    f"{called(module)}: taking filters out changes more than setting them to zero (by "
+                    f"{difference:.1e} of the largest output){why}; give another network."
+                )
+    except UsageError:
+        raise
+    except Exception as error:  # Whatever a stranger's network, or torch-pruning on it, may raise.
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"{called(module)}: does not run any more with filters taken out ({reason}){why}; give another network."
+        ) from error
+
+
+def called(module: nn.Module) -> str:
+    """What to call a network in a message: its title where it has one, else its class."""
+    title = getattr(module, "title", None)
+    return title if isinstance(title, str) else type(module).__name__
 
 
 def dependency_graph(module: nn.Module, example: Tensor) -> Any:
@@ -175,16 +189,27 @@ def dependency_graph(module: nn.Module, example: Tensor) -> Any:
     import torch_pruning
 
     if not any(isinstance(layer, CONVOLUTIONS) for layer in module.modules()):
-        raise UsageError(f"{type(module).__name__}: has no convolution that filters could be taken out of.")
+        raise UsageError(
+            f"{called(module)}: has no convolution that filters could be taken out of{_known_to_break(module)}."
+        )
     try:
         # The graph is read off autograd's, so every parameter must want a gradient.
         module.requires_grad_(True)
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")  # It warns of every parameter that is no layer's; check_slicing judges.
-            return torch_pruning.DependencyGraph().build_dependency(module, example_inputs=example.cpu(), verbose=False)
+            graph = torch_pruning.DependencyGraph().build_dependency(
+                module, example_inputs=example.cpu(), verbose=False
+            )
     except Exception as error:  # Whatever a stranger's network may raise while it is run and traced.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"{type(module).__name__}: cannot be traced ({reason}).") from error
+        raise UsageError(f"{called(module)}: cannot be traced ({reason}); give another network.") from error
+    for name, layer in module.named_modules():
+        if isinstance(layer, CONVOLUTIONS) and layer not in graph.module2node:
+            raise UsageError(
+                f"{called(module)}: cannot be traced: no gradient goes through {name}, so it is not used, or by a "
+                "function, or the network leaves torch on its way; give another network."
+            )
+    return graph
 
 
 def output_layers(module: nn.Module, graph: Any) -> list[nn.Module]:
@@ -244,6 +269,44 @@ def _silence(layer: nn.Module, dead: Mask) -> None:
         (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight)[channels] = 0
     if isinstance(bias, Tensor):
         bias[channels] = 0
+
+
+def _known_to_break(module: nn.Module) -> str:
+    """The part of a message that names layers which masks are known not to work with."""
+    found = [
+        f"{name} ({kind})" if name else kind
+        for name, layer in module.named_modules()
+        if (kind := _breaking_kind(layer)) is not None
+    ]
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        return f": {', '.join(found[:3])}{more} cannot lose single filters"
+    return ": it has a layer that mixes channels, such as a functional convolution or a reshaping of channels"
+
+
+def _breaking_kind(layer: nn.Module) -> str | None:
+    if isinstance(layer, MIXING):
+        return type(layer).__name__
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and 1 < layer.groups < max(
+        layer.in_channels, layer.out_channels
+    ):
+        return f"a convolution in {layer.groups} groups"
+    if parametrize.is_parametrized(layer):
+        return "parametrized weights, such as spectral norm"
+    # torch's older spectral norm and weight norm are hooks that compute the weight before each call.
+    hooks = (type(hook).__name__ for hook in layer._forward_pre_hooks.values())
+    kind = next((hook for hook in hooks if hook in ("SpectralNorm", "WeightNorm")), None)
+    if kind is not None:
+        return kind
+    # torch's own layers with weights are known; any other's weight is used by a function.
+    if type(layer).__module__.startswith("torch."):
+        return None
+    kernels = [
+        name
+        for name, weight in layer.named_parameters(recurse=False)
+        if weight.dim() == 4 and min(weight.shape[:2]) > 1  # not a scale of every channel
+    ]
+    return f"{type(layer).__name__}, whose {kernels[0]} goes into a functional convolution" if kernels else None
 
 
 def _random(group: FilterGroup, rng: np.random.Generator) -> Mask:

@@ -1,6 +1,7 @@
 """Co-evolutionary compression (1907.10804) as a study: two populations of filter masks, one for each translator."""
 
 import io
+import logging
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import Trial
 
 from optevo.cost.filters import filter_cost
-from optevo.data.images import open_image
+from optevo.data.check import GREY, check_unpaired
 from optevo.errors import UsageError
 from optevo.evolution import generator
 from optevo.samplers import CoevolutionSampler, SlotSampler, masks_of, partners_of
@@ -19,6 +20,7 @@ from optevo.samplers.masks import Mask, from_hex, split
 from optevo.search.spec import CoevolutionSpec, Spec
 from optevo.search.systems import PICTURED, Left, System
 from optevo.search.unet import genetics
+from optevo.search.versions import Difference
 from optevo.spaces.filters import GroupTable
 from optevo.tasks.coevolution_price import over_budget
 from optevo.tasks.evaluation import Evaluation, OnStep
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from optevo.tasks.coevolution import CoevolutionTask, Direction
     from optevo.tasks.translators import Translators
     from optevo.training.engine import Engine
+
+log = logging.getLogger("optevo.search")
 
 TEACHERS = "teachers.tar"
 
@@ -99,7 +103,11 @@ class CoevolutionSystem(System):
             broken = over_budget(smallest, spec.fitness)
             if broken:
                 raise UsageError(f"no masks fit: even the smallest {direction}'s {broken}; raise the budget.")
-        return {"tables": {direction: table.to_dict() for direction, table in tables.items()}}
+        packages = _packages_of(teachers)
+        return {
+            "tables": {direction: table.to_dict() for direction, table in tables.items()},
+            **({"packages": packages} if packages else {}),
+        }
 
     def samplers(self, spec: Spec, *, facts: Mapping[str, Any], name: str) -> tuple[SlotSampler, ...]:
         spec, tables = _of(spec), tables_of(facts)
@@ -130,6 +138,7 @@ class CoevolutionSystem(System):
         spec = _of(spec)
         splits = find_unpaired_splits(spec.data, root=root, seed=spec.seed)
         teachers = unpack_teachers(read_file(TEACHERS))
+        _check_packages(facts.get("packages", {}), _packages_of(teachers))
         return MaskedTask(CoevolutionTask.load(spec, splits, teachers=teachers, tables=tables_of(facts), engine=engine))
 
     def individual(self, spec: Spec, trial: Trial, *, facts: Mapping[str, Any], left: Left) -> Masked:
@@ -221,12 +230,43 @@ def _packed(folder: Path) -> bytes:
     return target.getvalue()
 
 
+def _packages_of(teachers: "Translators") -> dict[str, str]:
+    """The versions here of the packages that generators of the user's own come from."""
+    from optevo.networks.custom import CustomGenerator, distribution_of, find
+
+    own = [half for half in (teachers.a_to_b, teachers.b_to_a) if isinstance(half, CustomGenerator)]
+    return dict(distribution_of(find(half.architecture.generator)) for half in own)
+
+
+def _check_packages(recorded: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Let a worker with other versions of the generators' packages in with a warning, or refuse it.
+
+    Raises:
+        UsageError: Another major or minor release than the study's, which may compute something else.
+    """
+    different = [Difference(package, text, here.get(package, "none")) for package, text in recorded.items()]
+    different = [each for each in different if each.here != each.recorded]
+    decisive = [each for each in different if each.decisive]
+    if decisive:
+        raise UsageError(
+            f"refused, for another release of a generator's package may compute something else: "
+            f"{', '.join(map(str, decisive))}; run: "
+            f"pip install {' '.join(f'{each.package}=={each.recorded}' for each in decisive)}"
+        )
+    for each in different:
+        log.warning("%s: another patch release, values may differ", each)
+
+
 def _check_images(spec: CoevolutionSpec) -> None:
-    """Open every image, so that no training dies on one."""
-    splits = find_unpaired_splits(spec.data, seed=spec.seed)
-    for domain in (splits.a, splits.b):
-        for image in {file.a: None for file in (*domain.whole, *domain.val, *domain.test)}:
-            open_image(image)
+    """Open every image, so that no training dies on one, and say which are grey among colours."""
+    find_unpaired_splits(spec.data, seed=spec.seed)
+    report = check_unpaired(Path(spec.data.root))
+    if report.problems:
+        more = f" (and {len(report.problems) - 1} more; `optevo data check {spec.data.root} --unpaired` names all)"
+        raise UsageError(report.problems[0] + (more if len(report.problems) > 1 else ""))
+    for warning in report.warnings:
+        if GREY in warning:
+            log.warning("%s", warning)
 
 
 def _check_teachers(spec: CoevolutionSpec) -> None:

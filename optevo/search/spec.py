@@ -249,6 +249,17 @@ def overridden(document: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
     return document
 
 
+def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """Values by name, of texts of the form `key=value`."""
+    found = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            raise UsageError(f"--argument {text}: write it as KEY=VALUE, for example --argument width=32.")
+        found[key.strip()] = _value(value.strip())
+    return found
+
+
 def parse_spec(document: Any, *, source: str) -> Spec:
     """A specification from plain data, whether from a file or from a database: nothing in it is ever executed."""
     system = document.get("system", "unet") if isinstance(document, dict) else "unet"

@@ -10,7 +10,7 @@ from optevo.cost.counted import exact_macs, parameters
 from optevo.cost.filters import FilterCost, filter_cost, whole_cost
 from optevo.errors import UsageError
 from optevo.networks.filter_table import group_table
-from optevo.networks.slicing import check_slicing, slice_filters
+from optevo.networks.slicing import called, check_slicing, slice_filters
 from optevo.spaces.filters import GroupTable, Mask
 
 
@@ -42,7 +42,7 @@ def make_table(module: nn.Module, *, channels: int, size: tuple[int, int], tie: 
         sliced = slice_filters(module, table.expand(masks), example)
         if _counted(sliced, example) != filter_cost(table, table.kept(masks)) or table.other_parameters < 0:
             raise UsageError(
-                f"{type(module).__name__}: its parameters or multiply-accumulates do not follow from the widths of its "
+                f"{called(module)}: its parameters or multiply-accumulates do not follow from the widths of its "
                 "layers, so it has a layer such as a grouped convolution; give another network."
             )
     return table

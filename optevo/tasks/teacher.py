@@ -4,8 +4,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from optevo.data.resident import ResidentImages
 from optevo.data.unpaired import unpaired_plan
+from optevo.networks.custom import custom_generator
 from optevo.networks.patchgan import PatchGAN
 from optevo.networks.resnet import ResNetGenerator
 from optevo.spaces.resnet import cyclegan
@@ -91,11 +94,19 @@ def training_of(translators: Translators, spec: TeacherSpec, *, engine: Engine) 
 
 
 def build(spec: TeacherSpec, *, engine: Engine) -> Translators:
-    """Fresh generators and discriminators, drawn from the specification's seed."""
+    """Fresh generators and discriminators, drawn from the specification's seed.
+
+    Raises:
+        UsageError: The specification's own generator is not installed, cannot be built, or does not fit the images.
+    """
     networks, data = spec.networks, spec.data
     engine.seed(spec.seed)
 
-    def generator(takes: int, gives: int) -> ResNetGenerator:
+    def generator(takes: int, gives: int) -> nn.Module:
+        if networks.generator is not None:
+            return custom_generator(
+                networks.generator, networks.arguments, input_channels=takes, output_channels=gives, size=data.size
+            )
         blocks = networks.blocks_at(data.size)
         return ResNetGenerator(cyclegan(ngf=networks.ngf, blocks=blocks, input_channels=takes, output_channels=gives))
 

@@ -8,7 +8,7 @@ import torch
 from optevo.data.fingerprint import fingerprint
 from optevo.data.pairs import PairFile, split_pairs
 from optevo.data.resident import ResidentImages, load_images
-from optevo.data.unpaired import find_unpaired
+from optevo.data.unpaired_files import LEAST, find_unpaired
 from optevo.errors import UsageError
 from optevo.tasks.splits import Splits
 from optevo.tasks.unpaired_settings import UnpairedDataSettings
@@ -64,6 +64,11 @@ def find_unpaired_splits(data: UnpairedDataSettings, *, root: Path | None = None
                     f"{folder}: no {split} images of {domain} ({sum(map(len, files.values()))} in all); add more "
                     f"images, a folder {split}{domain}, or set data.val_fraction above 0."
                 )
+        if len(made["train"]) < LEAST:
+            raise UsageError(
+                f"{folder}: has {len(made['train'])} training image of {domain} beside val and test, and a translator "
+                f"needs at least {LEAST}; add more images."
+            )
         held_out = {id(image) for image in made.get("test", [])}
         whole = made["train"] if files.get("val") else [image for image in files["train"] if id(image) not in held_out]
         train, val = made["train"][: data.train_images], made["val"][: data.val_images]

@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from zlib import crc32
 
+import numpy as np
 import pytest
 from sample_images import ab_folder, huge_png, noise, save, truncated_jpeg
 
-from optevo.data.check import check_pairs
+from optevo.data.check import check_pairs, check_unpaired, looks_unpaired
 from optevo.errors import UsageError
 
 
@@ -18,6 +20,7 @@ def test_a_good_folder(tmp_path: Path) -> None:
     assert report.ok
     assert report.to_dict() == {
         "root": str(tmp_path),
+        "kind": "pairs",
         "ok": True,
         "counts": {"train": 4, "test": 2},
         "sizes": {"8x12": 6},
@@ -111,3 +114,51 @@ def test_real_facades(real_facades: Path) -> None:
     assert report.problems == []
     assert report.counts == {"train": 400, "test": 106}
     assert report.sizes == {"256x256": 506}
+
+
+def test_two_domains_without_pairs(tmp_path: Path) -> None:
+    for folder, count in (("trainA", 3), ("trainB", 4), ("testA", 1), ("testB", 1)):
+        for number in range(count):
+            # crc32 and not hash(), which is another number in every process
+            save(tmp_path / folder / f"{folder}{number}.png", noise(8, 8, seed=crc32(f"{folder}{number}".encode())))
+    save(tmp_path / "trainB" / "grey.png", noise(8, 8, channels=1))
+    equal = noise(8, 8, seed=5)
+    save(tmp_path / "trainB" / "grey_too.png", np.repeat(equal[..., :1], 3, axis=2))
+    save(tmp_path / "trainA" / "large.png", noise(16, 8))
+    shutil.copy(tmp_path / "trainA" / "trainA1.png", tmp_path / "testA" / "again.png")
+    (tmp_path / "testB" / "words.jpg").write_text("words")
+    calls: list[tuple[int, int]] = []
+    report = check_unpaired(tmp_path, size=(8, 8), multiple_of=4, progress=lambda *call: calls.append(call))
+    assert looks_unpaired(tmp_path)
+    assert report.kind == "images"
+    assert report.counts == {"train A": 4, "train B": 6, "test A": 2, "test B": 2}
+    assert report.sizes == {"A 8x8": 5, "A 16x8": 1, "B 8x8": 7}
+    assert report.channels == {"A RGB": 6, "B RGB": 5, "B grey": 2}
+    assert calls[-1] == (14, 14)
+    (problem,) = report.problems
+    assert problem.startswith(str(tmp_path / "testB" / "words.jpg"))
+    size, grey, repeated = report.warnings
+    assert "large.png: is of another size than most (8x8)" in size
+    assert grey.startswith("2 images of B are grey among colours")
+    assert "grey.png" in grey
+    assert "grey_too.png" in grey
+    assert "trainA1.png" in repeated
+    assert "again.png" in repeated
+    (_, problem) = check_unpaired(tmp_path, size=(8, 6), multiple_of=4).problems
+    assert "size = 8x6" in problem
+
+
+def test_a_domain_of_one_image_is_a_problem(tmp_path: Path) -> None:
+    for folder, count in (("A", 1), ("B", 2)):
+        for number in range(count):
+            save(tmp_path / folder / f"{folder}{number}.png", noise(8, 8, seed=number))
+    (problem,) = check_unpaired(tmp_path).problems
+    assert problem.startswith(f"{tmp_path}: has 1 training image of A, and a translator needs at least 2")
+
+
+def test_pairs_do_not_look_unpaired(tmp_path: Path) -> None:
+    assert not looks_unpaired(ab_folder(tmp_path / "ab", {"train": 2}))
+    assert not looks_unpaired(tmp_path / "none")
+    for half in "AB":
+        save(tmp_path / "two" / half / "1.png", noise(8, 8))
+    assert not looks_unpaired(tmp_path / "two")

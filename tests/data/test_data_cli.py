@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sample_images import ab_folder, truncated_jpeg
+from sample_images import ab_folder, noise, save, truncated_jpeg
 from typer.testing import CliRunner
 
 from optevo.cli.data import app, parse_size
@@ -39,6 +39,23 @@ def test_problems_give_exit_code_2_and_a_line_each(tmp_path: Path) -> None:
     as_json = runner.invoke(app, ["check", str(tmp_path), "--json"])
     assert as_json.exit_code == 2
     assert json.loads(as_json.stdout)["ok"] is False
+
+
+def test_images_without_pairs_are_known_by_their_names_or_by_an_option(tmp_path: Path) -> None:
+    for folder, names in (("trainA", "ab"), ("trainB", "cd")):
+        for name in names:
+            save(tmp_path / folder / f"{name}.png", noise(8, 8, seed=ord(name)))
+    plain = runner.invoke(app, ["check", str(tmp_path)])
+    assert plain.exit_code == 0, plain.output
+    assert "images: train A 2, train B 2" in plain.stdout
+    as_pairs = runner.invoke(app, ["check", str(tmp_path), "--pairs"])
+    assert as_pairs.exit_code == 2
+    assert "look unpaired" in as_pairs.stdout
+    # Equal names say nothing where images are merely numbered.
+    for folder in ("trainA", "trainB"):
+        save(tmp_path / folder / "1.png", noise(8, 8, seed=7 + len(folder)))
+    assert runner.invoke(app, ["check", str(tmp_path)]).exit_code == 2
+    assert json.loads(runner.invoke(app, ["check", str(tmp_path), "--unpaired", "--json"]).stdout)["kind"] == "images"
 
 
 def test_usage_errors_reach_the_main_program(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from optevo.data.resident import load_images
-from optevo.data.unpaired import find_unpaired, unpaired_batch, unpaired_plan
+from optevo.data.unpaired import unpaired_batch, unpaired_plan
+from optevo.data.unpaired_files import find_unpaired
 from optevo.errors import UsageError
 
 CPU = torch.device("cpu")

@@ -88,7 +88,11 @@ def test_good_networks_pass_the_check(name: str) -> None:
     ("network", "says"),
     [
         (nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 3, 3)), "Sequential: "),
-        (Shuffled(), "Shuffled: "),
+        (Shuffled(), r"Shuffled: .* body\.2 \(PixelShuffle\) cannot lose single filters"),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 3, 3)),
+            r"Sequential: .* 1 \(a convolution in 2 groups\) cannot lose single filters",
+        ),
         (nn.Sequential(nn.ReLU()), "Sequential: has no convolution"),
         (nn.Sequential(nn.Conv2d(5, 4, 3), nn.Conv2d(4, 3, 3)), "Sequential: cannot be traced"),
     ],

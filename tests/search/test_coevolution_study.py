@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from generator_package import install_generators
 from optuna.trial import TrialState
 from small_translators import small_translators
 from unpaired_folder import unpaired_folder
@@ -17,12 +18,15 @@ from optevo.compression import BestPair
 from optevo.cost.counted import parameters
 from optevo.errors import UsageError
 from optevo.models.pair import PairFacts, load_pair, save_pair
+from optevo.networks.custom import custom_generator
 from optevo.samplers import claim_of
 from optevo.samplers.masks import from_hex, split
 from optevo.search.coevolution import tables_of
 from optevo.search.spec import CoevolutionSpec, parse_spec
 from optevo.search.study import open_search
 from optevo.search.worker import open_task, training_seed
+from optevo.tasks.coevolution import CoevolutionTask
+from optevo.tasks.translators import Translators
 
 POPULATION, GENERATIONS = 4, 3
 
@@ -206,6 +210,63 @@ def test_both_winners_are_trained_together_into_a_pair_folder(finished: str, pla
     again = api.winners("again", storage=url_of(tmp_path))
     assert isinstance(again, BestPair)
     assert again.halves["a_to_b"].parameters < winners.halves["a_to_b"].parameters
+
+
+@pytest.mark.parametrize(("steps", "first_steps"), [(40, 0), (0, 0), (3, 2)])
+def test_estimate_counts_both_populations_and_the_first_generation(
+    place: Path, tmp_path: Path, steps: int, first_steps: int
+) -> None:
+    url = url_of(tmp_path)
+    made = spec(place, training={"steps": steps, "first_steps": first_steps}, engine={"threads": 1})
+    search = api.create_study("pair", made, storage=url)
+    trained: list[int | None] = []
+    evaluate = CoevolutionTask.evaluate
+
+    def counted(self, *arguments, steps, **others):
+        trained.append(steps)
+        return evaluate(self, *arguments, steps=steps, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CoevolutionTask, "evaluate", counted)
+        report = api.estimate("pair", storage=url)
+    # One individual of either direction, of a later generation and of the first, and no longer than is needed to know.
+    assert trained == [min(steps, 33), min(first_steps, 33)] * 2
+    assert report["individuals_at_most"] == 2 * POPULATION * GENERATIONS
+    later, hours = report["seconds_an_individual"], report["hours_at_most"]
+    assert later > 0
+    if steps == 40:  # generation 0 trains nobody, so it takes less
+        assert 0 < hours * 3600 * report["workers_here"] < 2 * POPULATION * GENERATIONS * later
+    (stored,) = search.record.files.values()
+    assert report["disk_MiB"] * 2**20 > stored["size"]
+
+
+def test_another_release_of_a_generator_s_package_is_refused(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sites = {
+        version: install_generators(tmp_path, version=version, keys={"residual": "Residual"})["SITE"]
+        for version in ("1.2.3", "1.2.4", "1.3")
+    }
+    url = url_of(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(sites["1.2.3"])
+        made = [custom_generator("residual", {}, input_channels=3, output_channels=3, size=(16, 16)) for _ in range(2)]
+        whole = small_translators()
+        pair = Translators(made[0], made[1], whole.judge_a, whole.judge_b)
+        save_pair(tmp_path / "teachers", pair, PairFacts(size=(16, 16)))
+        search = api.create_study("own", spec(place, teachers={"folder": str(tmp_path / "teachers")}), storage=url)
+        open_task(search)
+    assert search.record.facts["packages"] == {"other-generators": "1.2.3"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(sites["1.2.4"])
+        open_task(search)
+        assert "other-generators 1.2.4 (the study's is 1.2.3): another patch release" in caplog.text
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(sites["1.3"])
+        with pytest.raises(
+            UsageError, match=r"other-generators 1\.3 \(the study's is 1\.2\.3\); run: pip install other"
+        ):
+            open_task(search)
 
 
 def test_what_belongs_to_u_nets_is_refused_by_name(finished: str) -> None:

@@ -64,3 +64,13 @@ def test_no_identity_loss_between_grey_and_colour() -> None:
     check_identity(data, CycleGANSettings(identity_weight=0))
     with pytest.raises(ValidationError):
         CycleGANSettings(replay=-1)
+
+
+def test_a_domain_of_one_training_image_is_refused(tmp_path: Path) -> None:
+    root = unpaired_folder(tmp_path, counts={"train": 3, "val": 1})
+    for number in (1, 2):
+        (root / "trainB" / f"{number}.png").unlink()
+    with pytest.raises(
+        UsageError, match="1 training image of B beside val and test, and a translator needs at least 2"
+    ):
+        find_unpaired_splits(UnpairedDataSettings(root=str(root), size=32), seed=0)
