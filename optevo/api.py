@@ -847,16 +847,16 @@ def estimate(name: str, *, storage: str | None = None, data: Path | None = None)
     """
     from optevo.search.coevolution import MaskedTask
     from optevo.search.collecting import KEPT_BEST
-    from optevo.search.estimate import measure, measure_masks
+    from optevo.search.estimate import measure, measure_masks, measure_recipe
     from optevo.search.worker import open_task
     from optevo.tasks.unet import UNetTask
 
     search = open_search(name, url=storage_url(storage))
-    if isinstance(search.spec, RecipeSpec):
-        raise UsageError(f"study {name!r}: searches recipes; there is no estimate for those yet.")
     task: Any = open_task(search, root=data)
     if isinstance(task, MaskedTask):
         measured = measure_masks(task.task)
+    elif isinstance(search.spec, RecipeSpec):
+        measured = measure_recipe(task, search.spec)
     else:
         assert isinstance(task, UNetTask)
         measured = measure(task)

@@ -159,6 +159,16 @@ def test_a_killed_worker_costs_no_more_than_its_last_minutes(images: Path, tmp_p
     assert results(open_search("r", url=url_of(folder))) == results(whole)
 
 
+def test_the_estimate_counts_trainings_and_judgements(images: Path, tmp_path: Path) -> None:
+    api.create_study("r", spec(images, training={"steps": 400}), storage=url_of(tmp_path))
+    report = api.estimate("r", storage=url_of(tmp_path))
+    assert report["individuals_at_most"] == 6
+    assert report["seconds_an_individual"] > 0
+    # Six of 400 steps, and the final's two candidates with two seeds, of twice the length.
+    wanted = (6 + 2 * 2 * 2) * report["seconds_an_individual"] / report["workers_here"] / 3600
+    assert report["hours_at_most"] == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize(("name", "arguments"), [("tpe", {"n_startup_trials": 1}), ("nsgaii", {})])
 def test_optunas_samplers_by_name(images: Path, tmp_path: Path, name: str, arguments: dict[str, Any]) -> None:
     settings = {"name": name, "arguments": arguments, "population": 2, "generations": 2}
