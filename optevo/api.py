@@ -15,15 +15,7 @@ from optevo.errors import InterruptedRunError, OptevoError, UsageError
 from optevo.samplers.outages import is_outage
 from optevo.search.launch import Workers
 from optevo.search.launchers import Launcher, check_options, gpus_here, place
-from optevo.search.progress import (
-    Candidate,
-    Snapshot,
-    best_trials,
-    candidates,
-    generation_rows,
-    snapshot,
-)
-from optevo.search.reading import numbered_trials
+from optevo.search.progress import Candidate, Snapshot, generation_rows, snapshot, winner_of
 from optevo.search.retrying import Patience
 from optevo.search.spec import (
     RecipeSpec,
@@ -292,30 +284,18 @@ def best(name: str, *, storage: str | None = None, trial: int | None = None) -> 
     """
     search = open_search(name, url=storage_url(storage))
     spec = unet_spec(search)
-    finalists = tuple(candidates(search))
-    if trial is not None:
-        found = numbered_trials(search.storage, study_id=search.study._study_id, numbers=[trial]).get(trial)
-        if found is None or found.value is None:
-            raise UsageError(f"study {name!r}: trial {trial} does not exist or has no result; see `optevo study show`.")
-        chosen, value = found, found.value
-    elif finalists:
-        chosen, value = finalists[0].trial, finalists[0].mean
-    else:
-        (top,) = best_trials(search)
-        if top is None or top.value is None:
-            raise UsageError(f"study {name!r}: nothing is trained yet; run `optevo study run {name}`.")
-        chosen, value = top, top.value
-    architecture = space_of(spec).architecture(chosen.params)
+    found = winner_of(search, trial=trial)
+    architecture = space_of(spec).architecture(found.trial.params)
     cost = cost_of(architecture, spec)
     return Best(
         study=name,
-        trial=chosen.number,
-        value=value,
+        trial=found.trial.number,
+        value=found.value,
         architecture=architecture,
         parameters=cost.parameters,
         exact_macs=cost.exact_macs,
         literature_macs=cost.literature_macs,
-        candidates=finalists,
+        candidates=found.finalists,
     )
 
 

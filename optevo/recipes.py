@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optevo.cost.dcgan import generator_cost
-from optevo.errors import UsageError
-from optevo.search.progress import Candidate, best_trials, candidates
-from optevo.search.reading import numbered_trials
+from optevo.search.progress import Candidate, winner_of
 from optevo.search.recipe import recipe_spec
 from optevo.search.study import Search
 from optevo.tasks.recipe_settings import assemble
@@ -46,31 +44,18 @@ def best_recipe(search: Search, *, trial: int | None = None) -> BestRecipe:
     Raises:
         UsageError: There is no such trial, or none was trained yet.
     """
-    spec, finalists = recipe_spec(search), tuple(candidates(search))
-    if trial is not None:
-        found = numbered_trials(search.storage, study_id=search.study._study_id, numbers=[trial]).get(trial)
-        if found is None or found.value is None:
-            raise UsageError(
-                f"study {search.name!r}: trial {trial} does not exist or has no result; see `optevo study show`."
-            )
-        chosen, value = found, found.value
-    elif finalists:
-        chosen, value = finalists[0].trial, finalists[0].mean
-    else:
-        (top,) = best_trials(search)
-        if top is None or top.value is None:
-            raise UsageError(f"study {search.name!r}: nothing is trained yet; run `optevo study run {search.name}`.")
-        chosen, value = top, top.value
+    spec, winner = recipe_spec(search), winner_of(search, trial=trial)
+    chosen = winner.trial
     cost = generator_cost(assemble(spec, dict(chosen.params))[1])
     metrics = [key for key in chosen.user_attrs if key.startswith(f"{spec.quality.metric}_train_")]
     return BestRecipe(
         study=search.name,
         trial=chosen.number,
-        value=value,
+        value=winner.value,
         metric=metrics[0] if metrics else spec.quality.metric,
         params=dict(chosen.params),
         parameters=cost.parameters,
         exact_macs=cost.exact_macs,
         literature_macs=cost.literature_macs,
-        candidates=finalists,
+        candidates=winner.finalists,
     )

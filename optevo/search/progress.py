@@ -9,6 +9,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from optevo.errors import UsageError
 from optevo.samplers import claim_of, slots
 from optevo.search.reading import numbered_trials
 from optevo.search.spec import Spec
@@ -197,6 +198,41 @@ def candidates(search: Search) -> list[Candidate]:
         if len(values) == per and number in by_number:
             found.append(Candidate(by_number[number], tuple(v for v in values if v is not None)))
     return sorted(found, key=lambda candidate: candidate.mean)
+
+
+@dataclass(frozen=True)
+class Winner:
+    """Of a search with one population: the trial, its value, and the final's candidates, best first.
+
+    Before there was a final, `finalists` is empty and the value that of a single training, where luck decides among
+    near equals; after it the value is the mean over the final's seeds.
+    """
+
+    trial: FrozenTrial = field(repr=False)
+    value: float
+    finalists: tuple[Candidate, ...]
+
+
+def winner_of(search: Search, *, trial: int | None = None) -> Winner:
+    """The winner of the final; before that the best of the search so far, or trial number `trial`.
+
+    Raises:
+        UsageError: There is no such trial, or none was trained yet.
+    """
+    finalists = tuple(candidates(search))
+    if trial is not None:
+        found = _whole(search, search.study, [trial]).get(trial)
+        if found is None or found.value is None:
+            raise UsageError(
+                f"study {search.name!r}: trial {trial} does not exist or has no result; see `optevo study show`."
+            )
+        return Winner(found, found.value, finalists)
+    if finalists:
+        return Winner(finalists[0].trial, finalists[0].mean, finalists)
+    (top,) = best_trials(search)
+    if top is None or top.value is None:
+        raise UsageError(f"study {search.name!r}: nothing is trained yet; run `optevo study run {search.name}`.")
+    return Winner(top, top.value, ())
 
 
 def snapshot(search: Search, *, workers: int = 1) -> Snapshot:
