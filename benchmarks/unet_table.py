@@ -35,7 +35,7 @@ SPACE = UNetSpace(channels=(4, 8, 16, 32), depth=4)
 SIZE = 32
 FIRST, MORE = 4, 16  # seeds trained together: of every architecture, and then of those near the top
 # gamma weighs the cost against L_Gen, in units of `constant_loss` over the original network's exact MACs.
-GAMMAS = (0.005, 0.01)
+GAMMAS = (0.008, 0.01)
 TOP = 0.005
 DOUBT = 1.5  # standard errors that a row may be better than it looks
 ROUND = 256  # rows that get more seeds before all are looked at again
