@@ -45,10 +45,17 @@ class Inception:
 
     def features(self, batches: Iterator[Tensor]) -> Features:
         """Features of images in [-1, 1]."""
-        device = str(self.engine.device)
+        return inception_features(batches, network=self.loaded(), device=str(self.engine.device))
+
+    def loaded(self) -> "nn.Module":
+        """The network, on the device; loaded now if it was not yet.
+
+        Raises:
+            UsageError: Its weights cannot be read.
+        """
         if self.network is None:
-            self.network = load_inception(resize=self.resize, device=device)
-        return inception_features(batches, network=self.network.to(self.engine.device), device=device)
+            self.network = load_inception(resize=self.resize, device=str(self.engine.device))
+        return self.network.to(self.engine.device)
 
     def features_of(self, images: ResidentImages) -> Features:
         """Features of real images, kept by their content in the cache folder: they are wanted again and again."""

@@ -139,7 +139,11 @@ def recipe_spec(search: "Search") -> RecipeSpec:
 
 
 def open_recipe_task(spec: RecipeSpec, *, engine: "Engine", root: Path | None = None) -> "RecipeTask":
-    """What trains and judges recipes on this machine, with the images decoded."""
+    """What trains and judges recipes on this machine, with the images decoded.
+
+    Raises:
+        UsageError: An image or Inception's weights cannot be read.
+    """
     from optevo.data.collection import load_collection
     from optevo.metrics.unpaired import Inception
     from optevo.tasks.recipe import RecipeTask
@@ -151,7 +155,9 @@ def open_recipe_task(spec: RecipeSpec, *, engine: "Engine", root: Path | None = 
         device=engine.device,
         most=spec.data.train_images,
     )
-    return RecipeTask(settings=spec, engine=engine, images=images, inception=Inception(engine=engine))
+    inception = Inception(engine=engine)
+    inception.loaded()  # Before anybody begins what could not be judged.
+    return RecipeTask(settings=spec, engine=engine, images=images, inception=inception)
 
 
 def distributions(spec: RecipeSpec) -> dict[str, BaseDistribution]:

@@ -309,6 +309,8 @@ def test_state_dicts_of_the_package_s_module_are_imported(tmp_path: Path) -> Non
 
 def test_only_known_families_are_stored(tmp_path: Path) -> None:
     plain = torch.nn.Conv2d(3, 3, 1)
-    with pytest.raises(UsageError, match="a generator of the class Conv2d: model folders hold unet, resnet, dcgan, custom"):
+    with pytest.raises(
+        UsageError, match="a generator of the class Conv2d: model folders hold unet, resnet, dcgan, custom"
+    ):
         save_modules(tmp_path / "p", generators={"a_to_b": plain, "b_to_a": plain}, judges={}, facts=PairFacts(SIZE))
     assert FAMILIES["custom"].title == "custom"

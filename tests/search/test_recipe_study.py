@@ -17,6 +17,7 @@ from small_features import SmallFeatures, work
 from optevo import api
 from optevo.errors import UsageError
 from optevo.metrics import unpaired
+from optevo.metrics.distribution import load_inception
 from optevo.recipes import BestRecipe
 from optevo.samplers import GuestSampler, claim_of
 from optevo.search.spec import RecipeSpec, parse_spec
@@ -167,6 +168,17 @@ def test_the_estimate_counts_trainings_and_judgements(images: Path, tmp_path: Pa
     # Six of 400 steps, and the final's two candidates with two seeds, of twice the length.
     wanted = (6 + 2 * 2 * 2) * report["seconds_an_individual"] / report["workers_here"] / 3600
     assert report["hours_at_most"] == pytest.approx(wanted)
+
+
+def test_without_inception_no_individual_is_blamed(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.create_study("r", spec(images), storage=url_of(tmp_path))
+    monkeypatch.setattr(unpaired, "load_inception", load_inception)
+    monkeypatch.setenv("OPTEVO_INCEPTION", str(tmp_path / "none.pth"))
+    with pytest.raises(UsageError, match=r"none.pth: there are no Inception weights"):
+        api.work("r", storage=url_of(tmp_path))
+    assert open_search("r", url=url_of(tmp_path)).study.get_trials() == []
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("tpe", {"n_startup_trials": 1}), ("nsgaii", {})])
