@@ -23,7 +23,6 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -47,7 +46,9 @@ class Sleep:
 
     def evaluate(self, params: Mapping[str, Any], *, seed: int, **_: Any) -> Any:
         time.sleep(self.seconds)
-        return SimpleNamespace(value=1 + seed / 2**63, metrics={}, model=None)
+        from optevo.tasks.evaluation import Evaluation
+
+        return Evaluation(value=1 + seed / 2**63, metrics={}, model=None)
 
 
 def work(name: str, url: str, seconds: float, start: Any) -> None:

@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +37,7 @@ from optevo.search.artifacts import BEGUN, COUNTS, Artifacts, artifacts_url
 from optevo.search.processes import PROCESS
 from optevo.search.store import open_store
 from optevo.search.study import FINAL, open_search
+from optevo.tasks.evaluation import Evaluation
 
 # Seconds in which a short run takes a silent worker for dead.
 HEARTBEAT, GRACE = 1, 3
@@ -408,7 +408,7 @@ class Arithmetic:
             time.sleep(seconds / 10)
             if on_step is not None:
                 on_step(step)
-        return SimpleNamespace(value=value, metrics={"half": value / 2}, model=None)
+        return Evaluation(value=value, metrics={"half": value / 2}, model=None)
 
 
 def calculate(work: Work) -> None:

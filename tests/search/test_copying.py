@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from optevo.search.spec import Spec
 from optevo.search.store import open_store
 from optevo.search.study import Search, open_search
 from optevo.search.worker import Worker
+from optevo.tasks.evaluation import Evaluation
 
 
 class Arithmetic:
@@ -45,7 +45,7 @@ class Arithmetic:
         if self.count == self.limit:
             self.stop.set()
         value = float(np.random.default_rng([seed, *params.values()]).uniform(1, 2))
-        return SimpleNamespace(value=value, metrics={"half": value / 2}, model=None)
+        return Evaluation(value=value, metrics={"half": value / 2}, model=None)
 
 
 def work(url: str, limit: int | None = None) -> None:

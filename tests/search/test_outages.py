@@ -37,6 +37,7 @@ from optevo.search.spec import Spec
 from optevo.search.study import Search, open_search
 from optevo.search.unet import UNetSystem
 from optevo.search.worker import Worker
+from optevo.tasks.evaluation import Evaluation
 
 
 class Arithmetic:
@@ -51,7 +52,7 @@ class Arithmetic:
         self.between(self.count)
         values = [value if isinstance(value, int) else ord(str(value)[0]) for value in params.values()]
         value = float(np.random.default_rng([seed, *map(abs, values)]).uniform(1, 2))
-        return SimpleNamespace(value=value, metrics={"half": value / 2}, model=None)
+        return Evaluation(value=value, metrics={"half": value / 2}, model=None)
 
 
 def outcome(search: Search) -> tuple[list, list]:

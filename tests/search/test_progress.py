@@ -4,7 +4,6 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from optevo.search.progress import canonical_trials, course_of, generation_rows,
 from optevo.search.spec import Spec
 from optevo.search.study import Search, best_distinct, open_search
 from optevo.search.worker import Worker
+from optevo.tasks.evaluation import Evaluation
 from optevo.training.pix2pix import DivergedError
 
 
@@ -40,7 +40,7 @@ class Arithmetic:
         if dice.uniform() < 0.15:
             raise DivergedError("the loss is nan")
         value = float(dice.integers(4, 12)) / 4
-        return SimpleNamespace(value=value, metrics={"half": value / 2, "exact_macs": seed % 1000}, model=None)
+        return Evaluation(value=value, metrics={"half": value / 2, "exact_macs": seed % 1000}, model=None)
 
 
 def work(url: str, limit: int) -> None:
