@@ -81,10 +81,17 @@ class Without:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """All that slicing a network needs to know, whatever the masks and the weights."""
+    """All that slicing a network needs to know, whatever the masks and the weights.
+
+    Attributes:
+        groups: Its filters' groups, in the order of its layers.
+        cuts: What its layers lose.
+        outputs: Names of the layers that write the output, whose channels stay.
+    """
 
     groups: tuple[FilterGroup, ...]
     cuts: tuple[Cut, ...]
+    outputs: tuple[str, ...]
 
 
 # By network, with the shape that it was found for. Reading the graph takes seconds, a hundred times what slicing does.
@@ -113,10 +120,10 @@ def _read_anatomy(module: nn.Module, example: Tensor) -> Anatomy:
     names = {layer: name for name, layer in module.named_modules()}
     parameters = {parameter: name for name, parameter in module.named_parameters()}
     graph = dependency_graph(module, example)
-    roots = list(CONVOLUTIONS)
+    roots, outputs = list(CONVOLUTIONS), output_layers(module, graph)
     groups: list[FilterGroup] = []
     cuts: dict[tuple[str, Any], dict[str, Mapping[int, Sequence[int]]]] = {}
-    for found in graph.get_all_groups(root_module_types=roots, ignored_layers=output_layers(module, graph)):
+    for found in graph.get_all_groups(root_module_types=roots, ignored_layers=outputs):
         writes, reads = _ends(found, names)
         name = min(writes, key=_order(names))
         groups.append(FilterGroup(name=name, size=len(found[0].idxs), writes=writes, reads=reads))
@@ -133,6 +140,7 @@ def _read_anatomy(module: nn.Module, example: Tensor) -> Anatomy:
     return Anatomy(
         groups=tuple(sorted(groups, key=lambda group: _order(names)(group.name))),
         cuts=tuple(Cut(layer, handler, channels) for (layer, handler), channels in cuts.items()),
+        outputs=tuple(names[layer] for layer in outputs),
     )
 
 
