@@ -6,7 +6,8 @@
 What it runs, all through the library's own parts, one after another in one process. Every stage that is done is a line
 of results.jsonl or a folder in --work, and the same command goes on with the next; --report only writes what there is.
 
-1. teachers: CycleGAN; with a longer budget where FID does not beat the untranslated images' both ways;
+1. teachers: CycleGAN for 15 epochs, and for 15 more, at a learning rate that begins and decays anew, for as long as
+   FID does not beat the untranslated images' both ways, up to 90;
 2. two populations of filter masks evolved together;
 3. their winners fine-tuned together, by CycleGAN's losses alone, with distillation beside them, and by distillation
    alone; and under equal steps, at equal exact MACs of either direction, narrowed translators trained from scratch and
@@ -50,7 +51,7 @@ from optevo.search.worker import open_task, training_seed
 from optevo.tasks.baselines import magnitude_pruned, narrowed
 from optevo.tasks.coevolution import compressed
 from optevo.tasks.coevolution_finetune import finetune_pair
-from optevo.tasks.coevolution_settings import DistillationSettings
+from optevo.tasks.coevolution_settings import CoevolutionSettings, DistillationSettings
 from optevo.tasks.teacher import build
 from optevo.tasks.teacher_settings import TeacherSpec
 from optevo.tasks.translators import Translators
@@ -62,7 +63,8 @@ NAME = "compression-h2z-64"
 STUDY = "h2z-64"
 SIZE = (64, 64)
 SEEDS = 3
-BUDGETS = ((8, 7), (16, 14))  # of the teachers: epochs and epochs of decay; the next only where the last was too little
+BUDGET = (8, 7)  # of the teachers: epochs and epochs of decay
+ROUNDS = 6  # of that, at most
 PICTURED = 4
 PRECISION = "bf16"
 
@@ -91,15 +93,14 @@ LATER = (
 )
 
 
-def teacher_spec(data: Path, budget: tuple[int, int], *, seed: int = 0) -> TeacherSpec:
+def teacher_spec(data: Path, *, seed: int = 0) -> TeacherSpec:
     """CycleGAN's recipe, its networks half as wide, of 6 blocks."""
-    epochs, decay_epochs = budget
     return TeacherSpec.model_validate(
         {
             "seed": seed,
             "data": {"root": str(data), "size": 64},
             "networks": {"ngf": 32, "ndf": 32},
-            "training": {"epochs": epochs, "decay_epochs": decay_epochs, "checkpoint_minutes": 2},
+            "training": {"epochs": BUDGET[0], "decay_epochs": BUDGET[1], "checkpoint_minutes": 2},
             "engine": {"device": "cpu", "threads": 1, "precision": PRECISION},
         }
     )
@@ -185,16 +186,73 @@ def beats_untranslated(metrics: Mapping[str, float]) -> bool:
     )
 
 
-def train_teachers(run: Run) -> Path:
-    """The first budget's teachers that beat the untranslated images both ways, else the last's."""
-    for budget in BUDGETS:
-        folder = run.work / ("teachers" if budget == BUDGETS[0] else f"teachers-{sum(budget)}")
-        if not folder.exists():
-            api.train_pair(teacher_spec(run.data, budget), out=folder)
-        result = run.once(f"teachers, {sum(budget)} epochs", lambda folder=folder: run.judged(folder))
+def rounds_stage(rounds: int) -> str:
+    return f"teachers, {rounds * sum(BUDGET)} epochs"
+
+
+def teacher_folder(run: Run, rounds: int) -> Path:
+    return run.work / ("teachers" if rounds == 1 else f"teachers-{rounds * sum(BUDGET)}")
+
+
+def rounds_done(run: Run) -> int:
+    return sum(rounds_stage(rounds) in run.done for rounds in range(1, ROUNDS + 1))
+
+
+def train_teachers(run: Run) -> Iterator[Path]:
+    """Round by round; the last are the first that beat the untranslated images both ways, or all rounds are over."""
+    for rounds in range(1, ROUNDS + 1):
+        folder = teacher_folder(run, rounds)
+        if not folder.exists() and rounds == 1:
+            api.train_pair(teacher_spec(run.data), out=folder)
+        elif not folder.exists():
+            go_on(run, teacher_folder(run, rounds - 1), folder, seed=rounds - 1)
+        result = run.once(rounds_stage(rounds), lambda folder=folder: run.judged(folder))
+        yield folder
         if beats_untranslated(result["metrics"]):
-            break
-    return folder
+            return
+
+
+def go_on(run: Run, before: Path, folder: Path, *, seed: int) -> None:
+    """Train a pair for another budget, with fresh optimizers and a learning rate that begins anew."""
+    settings = CoevolutionSettings.model_validate(
+        {
+            "data": {"root": str(run.data), "size": 64},
+            "teachers": {"folder": str(before)},
+            "finetune": {"epochs": BUDGET[0], "decay_epochs": BUDGET[1], "checkpoint_minutes": 2, "threads": 1},
+        }
+    )
+    train_into(run, folder, load_pair(before), settings, teachers=load_pair(before), seed=seed)
+
+
+def train_into(
+    run: Run, folder: Path, pair: Translators, settings: CoevolutionSettings, *, teachers: Translators, seed: int
+) -> dict[str, float]:
+    """Train a pair, from where it was interrupted, and save it; what a step took."""
+    checkpoints, ticks = LocalCheckpoints(run.work / f".{folder.name}.checkpoint"), []
+
+    def on_step(done: int, total: int) -> None:
+        ticks.append((done, time.process_time()))
+        if done % 400 == 0:
+            print(f"{time.strftime('%H:%M:%S')} {folder.name}: step {done} of {total}", flush=True)
+
+    model = finetune_pair(
+        pair,
+        settings,
+        find_unpaired_splits(settings.data, seed=0),
+        teachers=teachers,
+        about={"pair": folder.name},
+        engine=resolve(device="cpu", precision=PRECISION, threads=1),
+        seed=seed,
+        checkpoints=checkpoints,
+        on_step=on_step,
+    )
+    trained = Translators(
+        a_to_b=model.a_to_b.eval(), b_to_a=model.b_to_a.eval(), judge_a=model.judge_a, judge_b=model.judge_b
+    )
+    save_pair(folder, trained, PairFacts(size=SIZE, title=folder.name, seed=seed, versions=versions()))
+    checkpoints.remove()
+    (first, earlier), (last, later) = ticks[0], ticks[-1]
+    return {"steps": last, "cpu_seconds_per_step": (later - earlier) / max(1, last - first)}
 
 
 def search(run: Run, teachers: Path) -> Search:
@@ -328,7 +386,7 @@ def wanted_macs(run: Run) -> dict[str, int]:
 
 def narrowed_pair(run: Run, found: Search, teachers: Translators, *, seed: int) -> Translators:
     """From scratch, its discriminators too."""
-    fresh = build(teacher_spec(run.data, BUDGETS[0], seed=seed), engine=judging())
+    fresh = build(teacher_spec(run.data, seed=seed), engine=judging())
     tables = tables_of(found.record.facts)
     halves = {
         half: narrowed(
@@ -353,30 +411,8 @@ def finetuned(run: Run, found: Search, teachers: Translators, arm: Arm, *, seed:
     spent: dict[str, float] = {}
     if not folder.exists():
         spec: CoevolutionSpec = found.spec.model_copy(update={"distillation": DistillationSettings(mode=arm.mode)})
-        checkpoints = LocalCheckpoints(run.work / f".{folder.name}.checkpoint")
-        begun: list[tuple[int, float]] = []
-
-        def on_step(done: int, total: int) -> None:
-            begun.append((done, time.process_time()))
-
-        model = finetune_pair(
-            students(run, found, teachers, arm.students, seed=seed),
-            spec,
-            find_unpaired_splits(spec.data, seed=spec.seed),
-            teachers=teachers,
-            about={"arm": arm.label},
-            engine=resolve(device="cpu", precision=PRECISION, threads=1),
-            seed=seed,
-            checkpoints=checkpoints,
-            on_step=on_step,
-        )
-        (first, earlier), (last, later) = begun[0], begun[-1]
-        spent = {"steps": last, "cpu_seconds_per_step": (later - earlier) / max(1, last - first)}
-        pair = Translators(
-            a_to_b=model.a_to_b.eval(), b_to_a=model.b_to_a.eval(), judge_a=model.judge_a, judge_b=model.judge_b
-        )
-        save_pair(folder, pair, PairFacts(size=SIZE, title=arm.label, seed=seed, versions=versions()))
-        checkpoints.remove()
+        pair = students(run, found, teachers, arm.students, seed=seed)
+        spent = train_into(run, folder, pair, spec, teachers=teachers, seed=seed)
     return {**run.judged(folder), **spent}
 
 
@@ -386,8 +422,9 @@ def trained_folder(run: Run, arm: Arm, *, seed: int) -> Path:
 
 def everything(run: Run) -> Iterator[str]:
     """All stages in the order of their weight; the names of those that are done."""
-    folder = train_teachers(run)
-    yield "teachers"
+    for _ in train_teachers(run):
+        yield "teachers"
+    folder = teacher_folder(run, rounds_done(run))
     found = search(run, folder)
     yield "co-evolution"
     teachers = load_pair(folder)
@@ -441,9 +478,7 @@ def differences(run: Run, arm: Arm) -> dict[str, Any]:
 def report(run: Run) -> dict[str, Any]:
     """All that there is so far."""
     budgets = {
-        f"{sum(budget)} epochs": run.done[f"teachers, {sum(budget)} epochs"]
-        for budget in BUDGETS
-        if f"teachers, {sum(budget)} epochs" in run.done
+        f"{rounds * sum(BUDGET)} epochs": run.done[rounds_stage(rounds)] for rounds in range(1, rounds_done(run) + 1)
     }
     arms = [arm for arm in (*ARMS, APART, *LATER) if by_seed(run, arm)]
     every = [stage(arm, seed) for arm in (*ARMS, APART, *LATER) for seed in range(SEEDS)]
@@ -454,7 +489,7 @@ def report(run: Run) -> dict[str, Any]:
         "threads": 1,
         "precision": PRECISION,
         "versions": versions(),
-        "teacher_specification": teacher_spec(run.data, BUDGETS[0]).model_dump(mode="json", exclude={"data": {"root"}}),
+        "teacher_specification": teacher_spec(run.data).model_dump(mode="json", exclude={"data": {"root"}}),
         "specification": parse_spec(specification(run.data, Path("teachers")), source=__file__).model_dump(
             mode="json", exclude={"data": {"root"}, "distillation": {"mode"}}
         ),
@@ -609,7 +644,7 @@ def _evolution(result: Mapping[str, Any], key: str, title: str) -> list[str]:
 
 def draw(run: Run) -> None:
     """Test images, and what the teachers and the pairs of seed 0 make of them."""
-    folders = {"teacher": teacher_folder(run)}
+    folders = {"teacher": teacher_folder(run, rounds_done(run))}
     folders |= {
         arm.label: trained_folder(run, arm, seed=0) for arm in (*ARMS, APART, *LATER) if stage(arm, 0) in run.done
     }
@@ -625,12 +660,6 @@ def draw(run: Run) -> None:
     generators |= {f"B to A: {label}": pair.b_to_a for label, pair in pairs.items()}
     with judging().active():
         save_picture(rows_of_pair(generators, UnpairedImages(a, b), count=PICTURED), RESULTS / f"{NAME}.png")
-
-
-def teacher_folder(run: Run) -> Path:
-    """The teachers that were compressed: of the last budget that was needed."""
-    last = [sum(budget) for budget in BUDGETS if f"teachers, {sum(budget)} epochs" in run.done][-1]
-    return run.work / ("teachers" if last == sum(BUDGETS[0]) else f"teachers-{last}")
 
 
 def write(run: Run) -> None:
