@@ -65,7 +65,7 @@ SIZE = (64, 64)
 SEEDS = 3
 BUDGET = (8, 7)  # of the teachers: epochs and epochs of decay
 ROUNDS = 6  # of that, at most
-PICTURED = 4
+PICTURED = 3
 PRECISION = "bf16"
 
 
@@ -115,7 +115,7 @@ def specification(data: Path, teachers: Path) -> dict[str, Any]:
         "training": {"steps": 20, "first_steps": 0},
         "fitness": {"gamma": 1.0, "cycle_weight": 1.0, "cost": "parameters"},
         "sampler": {"population": 12, "generations": 8},
-        "finetune": {"epochs": 1, "decay_epochs": 1, "checkpoint_minutes": 2, "threads": 1},
+        "finetune": {"epochs": 2, "decay_epochs": 1, "checkpoint_minutes": 2, "threads": 1},
         "engine": {"device": "cpu", "precision": PRECISION},
     }
 
@@ -481,7 +481,7 @@ def report(run: Run) -> dict[str, Any]:
         f"{rounds * sum(BUDGET)} epochs": run.done[rounds_stage(rounds)] for rounds in range(1, rounds_done(run) + 1)
     }
     arms = [arm for arm in (*ARMS, APART, *LATER) if by_seed(run, arm)]
-    every = [stage(arm, seed) for arm in (*ARMS, APART, *LATER) for seed in range(SEEDS)]
+    seeds_missing = {arm.label: SEEDS - len(by_seed(run, arm)) for arm in (*ARMS, APART, *LATER)}
     return {
         "what": __doc__.splitlines()[0],
         "commands": [line.strip() for line in __doc__.splitlines()[2:4]],
@@ -503,7 +503,7 @@ def report(run: Run) -> dict[str, Any]:
         },
         "finetuned": {arm.label: {str(seed): result for seed, result in by_seed(run, arm).items()} for arm in arms},
         "minus_plain": {arm.label: differences(run, arm) for arm in arms if arm != PLAIN and by_seed(run, PLAIN)},
-        "missing": [name for name in every if name not in run.done],
+        "seeds_missing": {label: count for label, count in seeds_missing.items() if count},
     }
 
 
@@ -517,7 +517,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "",
         "Made by `benchmarks/compression.py`; every figure is in the JSON file beside this page.",
         "",
-        *(["Not run (yet): " + "; ".join(result["missing"]) + ".", ""] if result["missing"] else []),
+        *_state(result),
         *_quality(result),
         *_paired(result),
     ]
@@ -527,6 +527,19 @@ def markdown(result: Mapping[str, Any]) -> str:
     ):
         lines += _evolution(result, key, title)
     return "\n".join(lines)
+
+
+def _state(result: Mapping[str, Any]) -> list[str]:
+    """What has not run, and whether the teachers are any good."""
+    lines = []
+    if result["seeds_missing"]:
+        missing = "; ".join(f"{label} ({count} of {SEEDS} seeds)" for label, count in result["seeds_missing"].items())
+        lines += [f"Not run yet: {missing}.", ""]
+    if result["teachers"]:
+        budget, judged = list(result["teachers"].items())[-1]
+        worse = "" if beats_untranslated(judged["metrics"]) else "do not "
+        lines += [f"The teachers of {budget} {worse}beat the untranslated images in both directions.", ""]
+    return lines
 
 
 def _quality(result: Mapping[str, Any]) -> list[str]:
@@ -645,9 +658,7 @@ def _evolution(result: Mapping[str, Any], key: str, title: str) -> list[str]:
 def draw(run: Run) -> None:
     """Test images, and what the teachers and the pairs of seed 0 make of them."""
     folders = {"teacher": teacher_folder(run, rounds_done(run))}
-    folders |= {
-        arm.label: trained_folder(run, arm, seed=0) for arm in (*ARMS, APART, *LATER) if stage(arm, 0) in run.done
-    }
+    folders |= {arm.label: trained_folder(run, arm, seed=0) for arm in (*ARMS, APART) if stage(arm, 0) in run.done}
     pairs = {label: load_pair(folder) for label, folder in folders.items()}
     found = find_unpaired(run.data, val_fraction=0, test_fraction=0, seed=0)
     a, b = (
