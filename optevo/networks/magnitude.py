@@ -4,7 +4,7 @@ import copy
 
 from torch import Tensor, nn
 
-from optevo.networks.slicing import CONVOLUTIONS, dependency_graph, output_layers
+from optevo.networks.slicing import CONVOLUTIONS, anatomy_of
 
 
 def prune_by_magnitude(module: nn.Module, example: Tensor, *, ratio: float, across: bool = False) -> nn.Module:
@@ -23,9 +23,11 @@ def prune_by_magnitude(module: nn.Module, example: Tensor, *, ratio: float, acro
     """
     import torch_pruning
 
+    outputs = anatomy_of(module, example).outputs
     pruned = copy.deepcopy(module).cpu()
     training, learning = pruned.training, {name: p.requires_grad for name, p in pruned.named_parameters()}
-    graph = dependency_graph(pruned.eval(), example)  # also makes every parameter want a gradient, as the pruner needs
+    # The pruner reads its own graph off autograd's, so every parameter must want a gradient.
+    pruned.eval().requires_grad_(True)
     torch_pruning.pruner.BasePruner(
         pruned,
         example.cpu(),
@@ -34,7 +36,7 @@ def prune_by_magnitude(module: nn.Module, example: Tensor, *, ratio: float, acro
         # One filter in twenty survives: looking across groups, the pruner would take whole layers.
         max_pruning_ratio=max(ratio, 0.95),
         global_pruning=across,
-        ignored_layers=output_layers(pruned, graph),
+        ignored_layers=[pruned.get_submodule(name) for name in outputs],
         root_module_types=list(CONVOLUTIONS),
     ).step()
     for name, parameter in pruned.named_parameters():

@@ -7,7 +7,8 @@ weights, biases and norm parameters set to zero; a sliced one has them taken out
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,105 @@ class FilterGroup:
         return tuple(self.reads)
 
 
+@dataclass(frozen=True)
+class Cut:
+    """What one layer loses at one of its ends when filters die.
+
+    Attributes:
+        layer: Its name; that of a parameter which is in no layer, such as a learned scale.
+        take_out: Takes channels out of a layer, in place, or gives a parameter without them; torch-pruning's.
+        channels: By group, the channels of the whole layer that each filter takes with it.
+    """
+
+    layer: str
+    take_out: Callable[[Any, list[int]], Any]
+    channels: Mapping[str, Mapping[int, Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Without:
+    """What takes channels out of a parameter that is in no layer."""
+
+    dimension: int
+
+    def __call__(self, whole: nn.Parameter, channels: list[int]) -> nn.Parameter:
+        alive = sorted(set(range(whole.shape[self.dimension])) - set(channels))
+        return nn.Parameter(whole.detach().index_select(self.dimension, torch.tensor(alive)))
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """All that slicing a network needs to know, whatever the masks and the weights.
+
+    Attributes:
+        groups: Its filters' groups, in the order of its layers.
+        cuts: What its layers lose.
+        outputs: Names of the layers that write the output, whose channels stay.
+    """
+
+    groups: tuple[FilterGroup, ...]
+    cuts: tuple[Cut, ...]
+    outputs: tuple[str, ...]
+
+
+# By network, with the shape that it was found for. Reading the graph takes seconds, a hundred times what slicing does.
+_KNOWN: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, Anatomy]]" = weakref.WeakKeyDictionary()
+
+
+def anatomy_of(module: nn.Module, example: Tensor) -> Anatomy:
+    """Read off the dependency graph once, then remembered for as long as the network lives and keeps its shape.
+
+    Raises:
+        UsageError: The network cannot be traced.
+    """
+    shape = (
+        tuple(example.shape),
+        tuple((name, type(layer)) for name, layer in module.named_modules()),
+        tuple((name, tuple(parameter.shape)) for name, parameter in module.named_parameters()),
+    )
+    known = _KNOWN.get(module)
+    if known is None or known[0] != shape:
+        known = _KNOWN[module] = shape, _read_anatomy(module, example)
+    return known[1]
+
+
+def _read_anatomy(module: nn.Module, example: Tensor) -> Anatomy:
+    module = copy.deepcopy(module).cpu().eval()
+    names = {layer: name for name, layer in module.named_modules()}
+    parameters = {parameter: name for name, parameter in module.named_parameters()}
+    graph = dependency_graph(module, example)
+    roots, outputs = list(CONVOLUTIONS), output_layers(module, graph)
+    groups: list[FilterGroup] = []
+    cuts: dict[tuple[str, Any], dict[str, Mapping[int, Sequence[int]]]] = {}
+    for found in graph.get_all_groups(root_module_types=roots, ignored_layers=outputs):
+        writes, reads = _ends(found, names)
+        name = min(writes, key=_order(names))
+        groups.append(FilterGroup(name=name, size=len(found[0].idxs), writes=writes, reads=reads))
+        # Again from the layer that names it: the bits of a mask are its channels.
+        first = module.get_submodule(name)
+        whole = list(range(groups[-1].size))
+        for item in graph.get_pruning_group(first, graph.get_pruner_of_module(first).prune_out_channels, idxs=whole):
+            part = item.dep.target.module
+            if part in names:
+                cuts.setdefault((names[part], item.dep.handler), {})[name] = _by_filter(item)
+            elif isinstance(part, nn.Parameter):
+                take_out = Without(item.dep.target.pruning_dim)
+                cuts.setdefault((parameters[part], take_out), {})[name] = _by_filter(item)
+    return Anatomy(
+        groups=tuple(sorted(groups, key=lambda group: _order(names)(group.name))),
+        cuts=tuple(Cut(layer, handler, channels) for (layer, handler), channels in cuts.items()),
+        outputs=tuple(names[layer] for layer in outputs),
+    )
+
+
+def _by_filter(item: Any) -> dict[int, list[int]]:
+    """The channels of a layer by the filter that takes them with it."""
+    channels: dict[int, list[int]] = {}
+    for channel, root in zip(item.idxs, item.root_idxs, strict=True):
+        channels.setdefault(root, []).append(channel)
+    return channels
+
+
 def filter_groups(module: nn.Module, example: Tensor) -> list[FilterGroup]:
     """The groups of filters that can be taken out of a network, in the order of its layers.
 
@@ -68,18 +168,7 @@ def filter_groups(module: nn.Module, example: Tensor) -> list[FilterGroup]:
     Raises:
         UsageError: The network cannot be traced.
     """
-    module = copy.deepcopy(module).cpu().eval()
-    names = {layer: name for name, layer in module.named_modules()}
-    graph = dependency_graph(module, example)
-    found = []
-    for group in graph.get_all_groups(
-        root_module_types=list(CONVOLUTIONS), ignored_layers=output_layers(module, graph)
-    ):
-        writes, reads = _ends(group, names)
-        found.append(
-            FilterGroup(name=min(writes, key=_order(names)), size=len(group[0].idxs), writes=writes, reads=reads)
-        )
-    return sorted(found, key=lambda group: _order(names)(group.name))
+    return list(anatomy_of(module, example).groups)
 
 
 def tied(groups: Sequence[FilterGroup]) -> dict[str, tuple[FilterGroup, ...]]:
@@ -128,20 +217,23 @@ def slice_filters(module: nn.Module, masks: Mapping[str, Mask], example: Tensor)
     Raises:
         UsageError: The network cannot be traced, a mask of another size, or one without a survivor.
     """
+    anatomy = anatomy_of(module, example)
+    dead = {group.name: _dead(group, masks).nonzero()[0].tolist() for group in anatomy.groups}
     sliced = copy.deepcopy(module).cpu()
-    training, learning = sliced.training, {name: p.requires_grad for name, p in sliced.named_parameters()}
-    groups = filter_groups(sliced, example)
-    graph = dependency_graph(sliced.eval(), example)
+    learning = {name: p.requires_grad for name, p in sliced.named_parameters()}
     layers = dict(sliced.named_modules())
-    for group in groups:
-        dead = _dead(group, masks).nonzero()[0].tolist()
-        if dead:
-            layer = layers[group.name]
-            pruner = graph.get_pruner_of_module(layer)
-            graph.get_pruning_group(layer, pruner.prune_out_channels, idxs=dead).prune()
+    for cut in anatomy.cuts:
+        channels = sorted({channel for group, own in cut.channels.items() for i in dead[group] for channel in own[i]})
+        if not channels:
+            continue
+        if cut.layer in layers:
+            cut.take_out(layers[cut.layer], channels)
+        else:
+            parent, _, own = cut.layer.rpartition(".")
+            setattr(layers[parent], own, cut.take_out(getattr(layers[parent], own), channels))
     for name, parameter in sliced.named_parameters():
         parameter.requires_grad_(learning[name])
-    return sliced.train(training)
+    return sliced
 
 
 def check_slicing(module: nn.Module, example: Tensor, *, tries: int = 3, seed: int = 0) -> None:

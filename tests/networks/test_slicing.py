@@ -7,6 +7,7 @@ from other_networks import NETWORKS, prepared
 from torch import Tensor, nn
 
 from optevo.errors import UsageError
+from optevo.networks import slicing
 from optevo.networks.resnet import ResNetGenerator
 from optevo.networks.slicing import check_slicing, filter_groups, mask_filters, slice_filters, tied
 from optevo.spaces.resnet import cyclegan
@@ -77,6 +78,39 @@ def test_the_network_itself_is_left_alone() -> None:
     assert sliced.training
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+class Scaled(nn.Module):
+    """Has a parameter in no layer that follows the filters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
+        self.scale = nn.Parameter(torch.rand(8, 1, 1) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x) * self.scale))
+
+
+def test_a_parameter_of_no_layer_follows_the_filters() -> None:
+    network = prepared(Scaled())
+    check_slicing(network, EXAMPLE)
+    mask = np.arange(8) % 3 == 0
+    assert slice_filters(network, {"first": mask}, EXAMPLE).scale.shape == (3, 1, 1)
+
+
+def test_the_graph_is_read_once_and_again_when_the_network_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    real = slicing.dependency_graph
+    monkeypatch.setattr(slicing, "dependency_graph", lambda *given: read.append(given) or real(*given))
+    network = prepared(Scaled())
+    for seed in range(3):
+        slice_filters(network, random_masks(filter_groups(network, EXAMPLE), seed), EXAMPLE)
+    assert len(read) == 1
+    network.first, network.last = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 3, 3, padding=1)
+    network.scale = nn.Parameter(torch.ones(6, 1, 1))
+    assert [group.size for group in filter_groups(network, EXAMPLE)] == [6]
+    assert len(read) == 2
 
 
 @pytest.mark.parametrize("name", NETWORKS)
