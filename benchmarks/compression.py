@@ -475,6 +475,13 @@ def differences(run: Run, arm: Arm) -> dict[str, Any]:
     return found
 
 
+def study_spec(run: Run) -> Any:
+    """The study's own, as it was created; before there is one, what it will be."""
+    if STUDY in [row["study"] for row in api.list_studies(storage=run.url)]:
+        return open_search(STUDY, url=run.url).spec
+    return parse_spec(specification(run.data, Path("teachers")), source=__file__)
+
+
 def report(run: Run) -> dict[str, Any]:
     """All that there is so far."""
     budgets = {
@@ -490,8 +497,8 @@ def report(run: Run) -> dict[str, Any]:
         "precision": PRECISION,
         "versions": versions(),
         "teacher_specification": teacher_spec(run.data).model_dump(mode="json", exclude={"data": {"root"}}),
-        "specification": parse_spec(specification(run.data, Path("teachers")), source=__file__).model_dump(
-            mode="json", exclude={"data": {"root"}, "distillation": {"mode"}}
+        "specification": study_spec(run).model_dump(
+            mode="json", exclude={"data": {"root"}, "teachers": True, "distillation": {"mode"}}
         ),
         "teachers": budgets,
         "co-evolution": run.done.get("co-evolution"),
