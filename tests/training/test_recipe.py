@@ -3,6 +3,7 @@
 import pytest
 
 from optevo.errors import UsageError
+from optevo.training import adversarial, recipe
 from optevo.training.recipe import PUBLISHED, Recipe
 
 
@@ -49,3 +50,9 @@ def test_what_cannot_be_is_refused_in_one_line(wrong: dict[str, object], message
     with pytest.raises(UsageError, match=message) as refused:
         Recipe(**wrong)
     assert "\n" not in str(refused.value)
+
+
+def test_the_names_are_those_of_the_losses() -> None:
+    assert list(recipe.MUTATIONS) == list(adversarial.MUTATIONS)
+    assert list(recipe.RELATIVE_MUTATIONS) == list(adversarial.RELATIVE_MUTATIONS)
+    assert list(recipe.DISCRIMINATOR_LOSSES) == list(adversarial.DISCRIMINATOR_LOSSES)
