@@ -60,15 +60,15 @@ class Worker:
         search: The study, opened by this process.
         task: Evaluates individuals.
         stop: Set from outside (Ctrl-C, SIGTERM) to end the current training at its next step.
-        artifacts: Where the study's artifact store is from here, if not where it was created to be.
         keep: Stores what else belongs to a trial, such as a picture, before its value is told.
+        artifacts: Where the study's artifact store is from here, if not where it was created to be.
     """
 
     search: Search
     task: Task
     stop: threading.Event
-    artifacts: str | None = None
     keep: Callable[[Trial, Any], None] = lambda trial, evaluation: None
+    artifacts: str | None = None
     _swept: float = field(default=-inf, init=False)
 
     def run(self) -> int:
