@@ -161,7 +161,7 @@ def test_connections_are_cut_and_servers_restarted_at_random_moments(
     thread = threading.Thread(target=cut)
     thread.start()
     try:
-        search = work(postgres, Arithmetic(lambda count: time.sleep(0.1)))
+        search = work(postgres, Arithmetic(lambda count: time.sleep(0.3)))
     finally:
         over.set()
         thread.join()
