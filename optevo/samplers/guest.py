@@ -80,14 +80,21 @@ class GuestSampler(SlotSampler):
         return Brood(replay.generation(history, size=self._population_size), self._space)
 
 
+def inner_study(**settings: Any) -> Study:
+    """A study in memory that nobody need know of: `optuna.create_study` without a line about it."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(storage=InMemoryStorage(), **settings)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
 class _Replay:
     """The study that a guest sees."""
 
     def __init__(self, guest: BaseSampler, study: Study, space: Space) -> None:
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # Nobody need know of this study.
-        self._study = optuna.create_study(sampler=guest, direction=study.direction, storage=InMemoryStorage())
-        optuna.logging.set_verbosity(verbosity)
+        self._study = inner_study(sampler=guest, direction=study.direction)
         self._space = dict(space)
         self._asked: list[list[Trial]] = []
         self._told: list[Generation] = []

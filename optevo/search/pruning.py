@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import optuna
 from optuna.pruners import BasePruner
-from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
 from optevo.errors import UsageError
 from optevo.samplers import claim_of
+from optevo.samplers.guest import inner_study
 
 # By what a specification says. Only pruners that compare finished trials, or look at the one trial alone.
 PRUNERS = {
@@ -47,11 +47,8 @@ def is_hopeless(pruner: BasePruner, trial: FrozenTrial, *, earlier: Sequence[Fro
         trial: As it is now, with what it has reported.
         earlier: The canonical trials of complete generations; records of known individuals do not count again.
     """
-    storage = InMemoryStorage()
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Nobody need know of this study.
-    study = optuna.create_study(direction="minimize", pruner=pruner, storage=storage)
-    optuna.logging.set_verbosity(verbosity)
+    study = inner_study(direction="minimize", pruner=pruner)
+    storage = study._storage
     study.add_trials([one for one in earlier if (claim := claim_of(one)) is None or claim.reused is None])
     own = storage.create_new_trial(study._study_id, template_trial=trial)
     return bool(pruner.prune(study, storage.get_trial(own)))

@@ -21,7 +21,7 @@ from optevo.search.spec import RecipeSpec, Spec
 from optevo.search.systems import PICTURED, Left, System
 from optevo.search.unet import genetics
 from optevo.tasks.evaluation import Evaluation, OnStep, Report
-from optevo.tasks.recipe_settings import REAL, Choices, Range, assemble
+from optevo.tasks.recipe_settings import REAL, Choices, Range, assemble, over_budget
 
 if TYPE_CHECKING:
     from optevo.reports.pictures import Pixels
@@ -196,11 +196,7 @@ def is_possible(params: Mapping[str, Any], spec: RecipeSpec) -> bool:
         _, architecture = assemble(spec, dict(params))
     except UsageError:
         return False
-    cost, budget = generator_cost(architecture), spec.budget
-    return all(
-        limit is None or count <= limit
-        for count, limit in ((cost.parameters, budget.max_parameters), (cost.exact_macs, budget.max_macs))
-    )
+    return over_budget(generator_cost(architecture), spec) is None
 
 
 def _make_guest(spec: RecipeSpec, *, seed: int) -> BaseSampler:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optevo.cost.closed_form import Cost
 from optevo.cost.dcgan import generator_cost
 from optevo.data.resident import ResidentImages
 from optevo.errors import UsageError
@@ -18,7 +17,7 @@ from optevo.metrics.unpaired import Inception
 from optevo.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from optevo.spaces.dcgan import DCGANArchitecture
 from optevo.tasks.evaluation import Evaluation, OnStep, OverBudgetError, Report
-from optevo.tasks.recipe_settings import RecipeSearchSettings, assemble
+from optevo.tasks.recipe_settings import RecipeSearchSettings, assemble, over_budget
 from optevo.training.base import Parts, Training
 from optevo.training.cegan import CEGAN, train
 from optevo.training.checkpoint import load_checkpoint
@@ -283,17 +282,6 @@ def generated(generator: DCGANGenerator, *, count: int, seed: int) -> Iterator[T
     for start in range(0, count, JUDGED):
         noise = rng.random((min(JUDGED, count - start), generator.architecture.latent), dtype=np.float32) * 2 - 1
         yield generator(torch.from_numpy(noise).to(device))
-
-
-def over_budget(cost: Cost, settings: RecipeSearchSettings) -> str | None:
-    """Which budget a generator exceeds, in words; None where it keeps to all."""
-    for label, count, limit in (
-        ("parameters", cost.parameters, settings.budget.max_parameters),
-        ("exact MACs", cost.exact_macs, settings.budget.max_macs),
-    ):
-        if limit is not None and count > limit:
-            return f"{count:,} {label} exceed the budget of {limit:,}"
-    return None
 
 
 def wins(model: CEGAN) -> dict[str, float]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
+from optevo.cost.closed_form import Cost
 from optevo.errors import UsageError
 from optevo.spaces.dcgan import LARGEST, SMALLEST, DCGANArchitecture, original
 from optevo.tasks.settings import Count, EngineSettings, Fraction, Section
@@ -198,6 +199,17 @@ def assemble(settings: RecipeSearchSettings, params: dict[str, Any]) -> tuple[Re
         latent=widths["latent"],
         channels=settings.data.channels,
     )
+
+
+def over_budget(cost: Cost, settings: RecipeSearchSettings) -> str | None:
+    """Which budget a generator exceeds, in words; None where it keeps to all."""
+    for label, count, limit in (
+        ("parameters", cost.parameters, settings.budget.max_parameters),
+        ("exact MACs", cost.exact_macs, settings.budget.max_macs),
+    ):
+        if limit is not None and count > limit:
+            return f"{count:,} {label} exceed the budget of {limit:,}"
+    return None
 
 
 def _check_gene(key: str, values: Choices | Range) -> None:
