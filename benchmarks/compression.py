@@ -33,7 +33,7 @@ from recording import RESULTS, hardware, rounded
 from optevo import api
 from optevo.compression import best_pair
 from optevo.data.resident import load_images
-from optevo.data.unpaired import find_unpaired
+from optevo.data.unpaired_files import find_unpaired
 from optevo.evolution import generator
 from optevo.metrics.unpaired import Inception, translation_metrics
 from optevo.models.pair import HALVES, PairFacts, half_facts, load_pair, save_pair
