@@ -101,6 +101,7 @@ def _best(storage: BaseStorage, name: str, *, generation: int) -> FrozenTrial | 
     if any(trial is None for trial in members):
         return Standing.WAIT
     direction = sign_of(storage.get_study_directions(study_id)[0])
-    judged = [(slots.cost(trial, sign=direction), trial) for trial in members if trial is not None]
-    good = [(cost, trial.number, trial) for cost, trial in judged if cost is not None and cost == cost]
-    return min(good)[2] if good else None  # numbers differ, so trials are never compared
+    judged = [(slots.cost(trial, sign=direction), slot, trial) for slot, trial in enumerate(members) if trial is not None]
+    # Of equal ones the lower slot's, whoever trained it; slots differ, so trials are never compared.
+    good = [(cost, slot, trial) for cost, slot, trial in judged if cost is not None and cost == cost]
+    return min(good)[2] if good else None

@@ -361,7 +361,8 @@ class RouletteGASampler(SlotSampler):
         """Numbers and genomes of those who breed: the last generation, or the best of all. A trial without a genome of
         the coding (somebody enqueued values outside the space) is no parent."""
         if self._archive is not None:
-            ranked = sorted(evaluated.values(), key=lambda found: (_last_if_failed(found[1].cost), found[0]))
+            # Of equal ones whoever was there first, by generation and slot: numbers depend on who trained whom.
+            ranked = sorted(evaluated.values(), key=lambda found: _last_if_failed(found[1].cost))
             return ranked[: self._archive]
         genomes = [(trial, coding.read(trial)) for trial in history[-1]]
         if self._reuse:

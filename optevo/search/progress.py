@@ -125,7 +125,7 @@ def canonical_trials(search: Search) -> list[FrozenTrial]:
 
 
 def best_trials(search: Search) -> list[FrozenTrial | None]:
-    """Each population's leader so far, whole; of equal values the earlier. None where nobody has a value yet."""
+    """Each population's leader so far, whole; of equal values the earlier slot's. None where nobody has a value yet."""
     return [
         None if best is None else _whole(search, study, [best.number])[best.number]
         for study, best in zip(search.studies, _leaders(courses(search)), strict=True)
@@ -135,7 +135,7 @@ def best_trials(search: Search) -> list[FrozenTrial | None]:
 def _leaders(found: Sequence[Course]) -> list[FrozenTrial | None]:
     several = len(found) > 1
     return [
-        min(_good(course.newest if several else course.canonical), key=lambda t: (t.value, t.number), default=None)
+        min(_good(course.newest if several else course.canonical), key=_value, default=None)
         for course in found
     ]
 
@@ -324,6 +324,11 @@ def _generations_without_improvement(history: Sequence[Sequence[FrozenTrial]]) -
 def _final_results(final: Study) -> list[FrozenTrial | None]:
     claimed = slots.claims(final.get_trials(deepcopy=False), generation=0)
     return [slots.canonical(claimed.get(slot, ())) for slot in range(len(final.user_attrs["individuals"]))]
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
 
 
 def _good(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

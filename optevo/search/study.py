@@ -256,14 +256,14 @@ def _is_part(name: str, first: str) -> bool:
 
 
 def best_distinct(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
-    """The best finished trials of distinct genomes, best first; of equal values the earlier."""
+    """The best finished trials of distinct genomes, best first; of equal values whoever comes earlier in `trials`."""
     seen: dict[tuple[tuple[str, Any], ...], FrozenTrial] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE and trial.value is not None:
             key = tuple(sorted(trial.params.items()))
             if key not in seen or trial.value < (seen[key].value or 0):
                 seen[key] = trial
-    return sorted(seen.values(), key=lambda trial: (trial.value, trial.number))[:count]
+    return sorted(seen.values(), key=lambda trial: trial.value or 0)[:count]
 
 
 def begin_final(search: Search, *, trials: Sequence[FrozenTrial]) -> Study:

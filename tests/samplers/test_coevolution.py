@@ -86,6 +86,26 @@ def test_generation_t_meets_the_best_of_the_right_generation() -> None:
         assert {claim_of(t).generation for t in study.trials} == set(range(6))
 
 
+def roughly(trial: Trial) -> float:
+    """As :func:`meet`, but many are equally good."""
+    return meet(trial) // 20
+
+
+def test_of_equal_partners_the_lower_slot_is_met_whoever_trained_it() -> None:
+    quiet, disturbed = (make(optuna.storages.InMemoryStorage(), reuse=False) for _ in range(2))
+    for _ in range(6):
+        for study, other in zip(quiet, disturbed, strict=True):
+            study.optimize(roughly, n_trials=8)
+            # A worker dies at the first slot, so that whoever trains it has the highest number.
+            killed = other.ask()
+            other.optimize(roughly, n_trials=7)
+            other.tell(killed, state=TrialState.FAIL)
+            other.optimize(roughly, n_trials=1)
+    for study, other in zip(quiet, disturbed, strict=True):
+        assert len(by_slot(study)) == 6 * 8
+        assert by_slot(other) == by_slot(study)
+
+
 def test_a_value_is_reused_only_against_an_equal_partner() -> None:
     left, right = make(optuna.storages.InMemoryStorage())
     coevolve((left, right), (meet, meet))

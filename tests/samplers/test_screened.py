@@ -5,6 +5,7 @@ from dataclasses import asdict
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState
 
 from optevo.evolution.screening import Screening
 from optevo.samplers import RouletteGASampler, claim_of
@@ -133,6 +134,26 @@ def test_elites_stay_where_they_are_wanted() -> None:
     for generation in range(1, 7):
         members = [t for t in study.trials if claim_of(t).generation == generation]
         assert [claim_of(t).operator for t in members].count("elite") == 1
+
+
+def test_of_equal_ones_the_archive_keeps_whoever_was_there_first_whoever_trained_it() -> None:
+    def roughly(trial) -> float:
+        return objective(trial) // 2
+
+    quiet, disturbed = (optuna.create_study(sampler=make(population_size=8, archive=4)) for _ in range(2))
+    for _ in range(6):
+        quiet.optimize(roughly, n_trials=8)
+        # A worker dies at the first slot, so that whoever trains it has the highest number.
+        killed = disturbed.ask()
+        disturbed.optimize(roughly, n_trials=7)
+        disturbed.tell(killed, state=TrialState.FAIL)
+        disturbed.optimize(roughly, n_trials=1)
+    bred = [
+        {(claim_of(t).generation, claim_of(t).slot): t.params for t in study.trials if t.state == TrialState.COMPLETE}
+        for study in (quiet, disturbed)
+    ]
+    assert len(bred[0]) == 6 * 8
+    assert bred[0] == bred[1]
 
 
 @pytest.mark.parametrize(
