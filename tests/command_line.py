@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from forked import python
+
 SPEC = """
 seed = 1
 [data]
@@ -40,12 +42,15 @@ def optevo(
     folder: Path, *arguments: str | Path, limit: Callable[[], None] | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `optevo ARGUMENTS` in a folder; `limit` is called in the new process first."""
+    environment = {**os.environ, **environment}
+    if limit is None and environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH"):
+        return python("-m", "optevo", *arguments, cwd=folder, env=environment)
     return subprocess.run(
         [sys.executable, "-m", "optevo", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, **environment},
+        env=environment,
         preexec_fn=limit,
         timeout=120,
     )

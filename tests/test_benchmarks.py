@@ -1,10 +1,9 @@
 """Every benchmark still finds what it imports: nothing else would notice until somebody needs it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import python
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
@@ -14,6 +13,6 @@ SCRIPTS = sorted(
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=str)
 def test_it_says_what_it_does(script: Path) -> None:
-    ran = subprocess.run([sys.executable, "-W", "ignore", ROOT / script, "--help"], capture_output=True, text=True)
+    ran = python(ROOT / script, "--help")
     assert ran.returncode == 0, ran.stderr
     assert "usage:" in ran.stdout

@@ -101,7 +101,7 @@ def _best(storage: BaseStorage, name: str, *, generation: int) -> FrozenTrial | 
     if any(trial is None for trial in members):
         return Standing.WAIT
     direction = sign_of(storage.get_study_directions(study_id)[0])
-    judged = [(slots.cost(trial, sign=direction), slot, trial) for slot, trial in enumerate(members) if trial is not None]
+    judged = [(slots.cost(t, sign=direction), slot, t) for slot, t in enumerate(members) if t is not None]
     # Of equal ones the lower slot's, whoever trained it; slots differ, so trials are never compared.
     good = [(cost, slot, trial) for cost, slot, trial in judged if cost is not None and cost == cost]
     return min(good)[2] if good else None

@@ -44,9 +44,10 @@ class Snapshot:
 
     `phase` is "search", "final" or "done"; `stopped` is why the search is over. `generation` counts complete
     generations of all populations; `filled` of `slots` belong to the phase's current generation. `trained` counts
-    trainings, without individuals whose value was known already. `best` are the populations' leaders, of those that
-    have one: of a single population the best of all, of several the best of the newest complete generation, since
-    others were judged against other partners.
+    trainings, without individuals whose value was known already, and `failed` those that failed; trials that found no
+    free slot, or lost theirs to a worker that was there first, count in neither. `best` are the populations' leaders,
+    of those that have one: of a single population the best of all, of several the best of the newest complete
+    generation, since others were judged against other partners.
     """
 
     phase: str
@@ -134,10 +135,7 @@ def best_trials(search: Search) -> list[FrozenTrial | None]:
 
 def _leaders(found: Sequence[Course]) -> list[FrozenTrial | None]:
     several = len(found) > 1
-    return [
-        min(_good(course.newest if several else course.canonical), key=_value, default=None)
-        for course in found
-    ]
+    return [min(_good(course.newest if several else course.canonical), key=_value, default=None) for course in found]
 
 
 def stop_reason(search: Search) -> str | None:
@@ -239,6 +237,7 @@ def snapshot(search: Search, *, workers: int = 1) -> Snapshot:
     """Read the store once and sum it up. The best and the running trials are whole."""
     final, found = search.final(), courses(search)
     trials = [trial for course in found for trial in course.trials]
+    stood = [trial for trial in trials if claim_of(trial) is not None]
     stopped = _stop_reason(search.spec, [course.history for course in found], lambda: trials)
     complete = min(len(course.history) for course in found)
     size = search.spec.sampler.population
@@ -265,11 +264,11 @@ def snapshot(search: Search, *, workers: int = 1) -> Snapshot:
         generations=search.spec.sampler.generations,
         filled=filled,
         slots=total,
-        trained=sum(1 for t in trials if t.state.is_finished() and "reused_from" not in t.user_attrs),
+        trained=sum(t.state.is_finished() and "reused_from" not in t.user_attrs for t in stood),
         best=tuple(_whole_leaders(search, found)),
         mean=fmean(values) if values else None,
         running=_running(final) if final is not None else tuple(_in_training(search, found)),
-        failed=sum(1 for t in trials if t.state == TrialState.FAIL),
+        failed=sum(t.state == TrialState.FAIL for t in stood),
         seconds_left=left / max(1, workers) if left == left else None,
     )
 

@@ -387,7 +387,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document = tiny_document(folder / "pairs")
     document["sampler"] |= {"generations": 1}
     document["finetune"] = {
-        "epochs": 40, "decay_epochs": 20, "batch_size": 3, "threads": 0, "checkpoint_minutes": 0.0001
+        "epochs": 20, "decay_epochs": 10, "batch_size": 3, "threads": 0, "checkpoint_minutes": 0.0001
     }  # fmt: skip
     database = f"sqlite:///{folder / 'optevo.db'}"
     with pytest.MonkeyPatch.context() as patch:
@@ -398,7 +398,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-STEPS = 3 * 60
+STEPS = 3 * 30
 
 
 def same_weights(first: Path, second: Path) -> bool:
@@ -450,7 +450,7 @@ def wait_for_step(url: str, step: int, process: subprocess.Popen[str]) -> int:
 @pytest.mark.slow
 def test_a_killed_training_goes_on_elsewhere_bit_for_bit(url: str, study: Path, tmp_path: Path) -> None:
     killed = []
-    for name, step in (("a", 20), ("b", 90)):
+    for name, step in (("a", 20), ("b", 50)):
         with start(study, tmp_path / name, url, pause=0.1) as process:
             killed.append(wait_for_step(url, step, process))
             process.send_signal(signal.SIGKILL)

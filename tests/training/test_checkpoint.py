@@ -3,14 +3,13 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cyclegan_run import model
+from forked import python
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -24,8 +23,7 @@ SCRIPT = Path(__file__).parents[1] / "cyclegan_run.py"
 
 def train(folder: Path, *, steps: int, precision: str, kill: int | None = None) -> None:
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, str(SCRIPT), str(folder), precision, str(steps), *([] if kill is None else [str(kill)])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = python(SCRIPT, folder, precision, str(steps), *([] if kill is None else [str(kill)]))
     assert done.returncode == (0 if kill is None else -signal.SIGKILL), done.stderr
 
 
