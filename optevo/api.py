@@ -39,7 +39,8 @@ from optevo.tasks.splits import find_splits
 
 if TYPE_CHECKING:
     from optevo.compression import BestPair
-    from optevo.models.export import ExportReport, Images
+    from optevo.models.export import ExportReport
+    from optevo.models.export_inputs import Images
     from optevo.recipes import BestRecipe
     from optevo.search.collecting import Collector
     from optevo.search.copying import Copied
@@ -669,14 +670,14 @@ def export(
     return export_model(folder, format=format, out=out, half=half, size=size, images=images, tolerance=tolerance)
 
 
-def sample(folder: str | Path, *, out: Path, count: int, seed: int = 0, device: str = "cpu") -> list[Path]:
-    """Write images of a generator that makes them of noise.
+def sample(model: str | Path, *, out: Path, count: int, seed: int = 0, device: str = "cpu") -> list[Path]:
+    """Write images of a generator that makes them of noise: a model folder, or an ONNX file of one.
 
     See :func:`optevo.models.sample.sample_model`.
     """
     from optevo.models.sample import sample_model
 
-    return sample_model(folder, out=out, count=count, seed=seed, device=device)
+    return sample_model(model, out=out, count=count, seed=seed, device=device)
 
 
 def apply(

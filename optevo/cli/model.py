@@ -273,7 +273,12 @@ def export(
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
         return
-    takes = f"multiples of {report.multiple} pixels" if report.size is None else "{}x{} pixels".format(*report.size)
+    if report.takes == "noise":
+        takes = f"of {report.shapes[0][1]} numbers of noise"
+    elif report.size is None:
+        takes = f"multiples of {report.multiple} pixels"
+    else:
+        takes = "{}x{} pixels".format(*report.size)
     opset = "" if report.opset is None else f", opset {report.opset}"
     shapes = ", ".join("x".join(map(str, shape)) for shape in report.shapes)
     typer.echo(f"{report.path}: {report.file_bytes / 2**20:.2f} MiB, {report.format}{opset}, any batch, {takes}")
@@ -319,8 +324,9 @@ def apply(
 
 @app.command()
 def sample(
-    folder: Annotated[
-        Path, typer.Argument(help="The model folder of a generator that takes noise.", show_default=False)
+    model: Annotated[
+        Path,
+        typer.Argument(help="A model folder, or an exported .onnx file, that takes noise.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="The folder for the images, as PNG files.", show_default=False)],
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
@@ -330,5 +336,5 @@ def sample(
     """Write images of a generator that makes them of noise, such as a search for recipes finds."""
     from optevo import api
 
-    written = api.sample(folder, out=out, count=count, seed=seed, device=device)
+    written = api.sample(model, out=out, count=count, seed=seed, device=device)
     typer.echo(f"{out}: {len(written)} images written")

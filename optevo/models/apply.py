@@ -135,6 +135,8 @@ def open_translator(model: Path, *, device: str = "auto") -> Translator:
     """
     if model.suffix == ".onnx":
         opened = open_onnx(model, device=device)
+        if opened.facts.latent:
+            raise UsageError(f"{model}: makes images of noise, and this takes a translator; see `optevo model sample`.")
         return Translator(opened, opened.facts.multiple, opened.facts.least, opened.facts.input_channels)
     if model.is_file():
         raise UsageError(f"{model}: is neither a model folder nor an .onnx file; name one of them")

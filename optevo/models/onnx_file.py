@@ -19,6 +19,7 @@ Array = NDArray[np.float32]
 INPUT, OUTPUT = "input", "output"
 PREFIX = "optevo."
 MAX_MULTIPLE = 2**16  # of a U-Net as deep as optevo builds them
+MAX_LATENT = 2**16  # of a DCGAN as optevo builds them
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,27 @@ class ExportFacts:
     Attributes:
         version: optevo's, that wrote it.
         title: of the model.
-        direction: "AtoB" or "BtoA", of the pairs that it was trained on.
-        input_channels: 1 (grey) or 3 (RGB).
-        output_channels: 1 or 3.
+        direction: "AtoB" or "BtoA", of the pairs that it was trained on; "noise to image".
+        half: whether weights, input and output are float16; float32 otherwise. Values lie in [-1, 1] in both.
+        height, width: pixels, of the pictures that it was trained on. A translator takes other sizes too.
+        output_channels: 1 (grey) or 3 (RGB).
+        input_channels: 1 or 3; 0 where it takes noise.
         multiple: heights and widths are multiples of this many pixels.
         least: the smallest height and width; the multiple itself where the file does not say.
-        half: whether weights, input and output are float16; float32 otherwise. Values lie in [-1, 1] in both.
-        height, width: pixels, of the pictures that it was trained on. The file takes other sizes too.
+        latent: how many numbers of noise, uniform in [-1, 1], make a picture; 0 of a translator.
     """
 
     version: str
     title: str
     direction: str
-    input_channels: int
-    output_channels: int
-    multiple: int
     half: bool
     height: int
     width: int
-    least: int
+    output_channels: int
+    input_channels: int = 0
+    multiple: int = 1
+    least: int = 1
+    latent: int = 0
 
     def to_metadata(self) -> dict[str, str]:
         """As ONNX stores it: text."""
@@ -62,6 +65,7 @@ class ExportFacts:
         """
         texts = {key: stored.get(f"{PREFIX}{key}") for key in cls.__dataclass_fields__}
         texts["least"] = texts["least"] or texts["multiple"]
+        texts["latent"] = texts["latent"] or "0"
         missing = [key for key, value in texts.items() if value is None]
         if missing:
             raise UsageError(
@@ -69,9 +73,9 @@ class ExportFacts:
                 "export the model folder again"
             )
         ranges = {
-            "input_channels": range(1, 4, 2), "output_channels": range(1, 4, 2), "multiple": range(1, MAX_MULTIPLE + 1),
-            "height": range(1, MAX_MULTIPLE + 1), "width": range(1, MAX_MULTIPLE + 1),
-            "least": range(1, MAX_MULTIPLE + 1),
+            "latent": range(MAX_LATENT + 1), "output_channels": range(1, 4, 2),
+            "input_channels": range(1, 4, 2) if texts["latent"] == "0" else range(1),
+            **dict.fromkeys(("multiple", "least", "height", "width"), range(1, MAX_MULTIPLE + 1)),
         }  # fmt: skip
         values: dict[str, Any] = {key: str(value) for key, value in texts.items()}
         for key, allowed in ranges.items():
@@ -91,7 +95,8 @@ class OnnxModel:
         """Run it.
 
         Args:
-            images: float32 (B, input_channels, H, W) in [-1, 1]; H and W multiples of `facts.multiple`.
+            images: float32 (B, input_channels, H, W) in [-1, 1]; H and W multiples of `facts.multiple`. Where it takes
+                noise, (B, latent).
 
         Returns:
             float32 (B, output_channels, H, W) in [-1, 1], also of a half-precision file.

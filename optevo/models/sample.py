@@ -1,44 +1,44 @@
-"""Images of a generator that makes them of noise."""
+"""Images of a generator that makes them of noise, from its model folder or an ONNX file."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optevo.data.noise import noise_batches
 from optevo.errors import OptevoError, UsageError
 from optevo.models.families import FAMILIES
 from optevo.models.folder import load_generator, read_facts
+from optevo.models.onnx_file import open_onnx
 from optevo.reports.pictures import Pixels
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def sample_model(folder: str | Path, *, out: Path, count: int, seed: int = 0, device: str = "cpu") -> list[Path]:
-    """Write images of a model folder's generator as PNG files, `000000.png` and so on.
+def sample_model(model: str | Path, *, out: Path, count: int, seed: int = 0, device: str = "cpu") -> list[Path]:
+    """Write images of a generator as PNG files, `000000.png` and so on.
 
     Args:
-        folder: A model folder whose generator takes noise.
+        model: A model folder whose generator takes noise, or an ONNX file of one.
         out: The folder of the images; files in it are replaced.
         count: How many, at least 1.
         seed: Of the noise; equal seeds give equal images.
         device: `"cpu"` or `"cuda:N"`.
 
     Raises:
-        UsageError: The folder is no model folder, or its generator takes images.
+        UsageError: It is neither, or its generator takes images.
         OptevoError: The images cannot be written.
     """
     from PIL import Image
 
     if count < 1:
         raise UsageError(f"--count {count}: must be at least 1.")
-    family = FAMILIES[read_facts(Path(folder)).family]
-    if family.takes != "noise":
-        raise UsageError(f"{folder}: translates images and makes none of noise; use `optevo model apply`.")
+    images = _images(Path(model), count=count, seed=seed, device=device)
     written = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for number, pixels in enumerate(samples(load_generator(folder, device=device), count=count, seed=seed)):
+        for number, pixels in enumerate(images):
             written.append(out / f"{number:06}.png")
             temporary = written[-1].with_suffix(".part")
             Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
@@ -46,6 +46,23 @@ def sample_model(folder: str | Path, *, out: Path, count: int, seed: int = 0, de
     except OSError as error:
         raise OptevoError(f"{out}: cannot be written ({error.strerror or error}); name another folder.") from error
     return written
+
+
+def _images(model: Path, *, count: int, seed: int, device: str) -> Iterator[Pixels]:
+    import torch
+
+    from optevo.models.train import to_pixels
+
+    translates = UsageError(f"{model}: translates images and makes none of noise; use `optevo model apply`.")
+    if model.suffix == ".onnx":
+        opened = open_onnx(model, device=device)
+        if not opened.facts.latent:
+            raise translates
+        drawn = noise_batches(opened.facts.latent, count=count, seed=seed)
+        return (pixels for noise in drawn for pixels in to_pixels(torch.from_numpy(opened(noise))))
+    if FAMILIES[read_facts(model).family].takes != "noise":
+        raise translates
+    return samples(load_generator(model, device=device), count=count, seed=seed)
 
 
 def samples(generator: "nn.Module", *, count: int, seed: int) -> Iterator[Pixels]:

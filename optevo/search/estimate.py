@@ -12,6 +12,7 @@ import torch
 
 from optevo.cost.dcgan import generator_cost
 from optevo.cost.filters import filter_cost
+from optevo.data.noise import BATCH
 from optevo.errors import UsageError
 from optevo.evolution import generator
 from optevo.samplers.distributions import decode, gene
@@ -23,7 +24,7 @@ from optevo.tasks.coevolution_price import over_budget
 from optevo.tasks.evaluation import Evaluation, OnStep
 from optevo.tasks.filter_tables import random_mask
 from optevo.tasks.fitness import cost_of
-from optevo.tasks.recipe import JUDGED, RecipeTask, build, generated
+from optevo.tasks.recipe import RecipeTask, build, generated
 from optevo.tasks.recipe_settings import assemble
 from optevo.tasks.unet import UNetTask
 from optevo.training.cegan import train
@@ -128,8 +129,8 @@ def measure_recipe(task: RecipeTask, spec: RecipeSpec) -> Measured:
         )
         champion = model.champion()
         begun = time.monotonic()
-        task.inception.features(generated(champion, count=JUDGED, seed=0))
-        an_image = (time.monotonic() - begun) / JUDGED
+        task.inception.features(generated(champion, count=BATCH, seed=0))
+        an_image = (time.monotonic() - begun) / BATCH
     seconds = timed.seconds(steps) + -(-steps // quality.every) * quality.images * an_image
     return Measured(
         seconds=seconds,

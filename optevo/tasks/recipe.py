@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from optevo.cost.dcgan import generator_cost
+from optevo.data.noise import noise_batches
 from optevo.data.resident import ResidentImages
 from optevo.errors import UsageError
 from optevo.metrics.distribution import Features, fid, kid
@@ -28,7 +29,6 @@ from optevo.training.pix2pix import DivergedError
 from optevo.training.recipe import Recipe
 from optevo.training.validation import evaluated
 
-JUDGED = 50  # images that the champion makes at once when it is judged
 WINDOWS = 50  # parts of a training by which its history is told
 
 
@@ -277,10 +277,8 @@ def build(recipe: Recipe, architecture: DCGANArchitecture, *, engine: Engine, se
 
 def generated(generator: DCGANGenerator, *, count: int, seed: int) -> Iterator[Tensor]:
     """Images of a generator, in batches of (B, C, H, W); the noise depends on the seed alone, not on the device."""
-    rng = np.random.Generator(np.random.Philox(key=seed))
     device = next(generator.parameters()).device
-    for start in range(0, count, JUDGED):
-        noise = rng.random((min(JUDGED, count - start), generator.architecture.latent), dtype=np.float32) * 2 - 1
+    for noise in noise_batches(generator.architecture.latent, count=count, seed=seed):
         yield generator(torch.from_numpy(noise).to(device))
 
 

@@ -151,10 +151,10 @@ def test_an_exporter_that_computes_something_else_is_caught(
 ):
     write = exporting._write_onnx
 
-    def wrong(generator, path, *, about):
+    def wrong(generator, path, **others):
         with torch.no_grad():
             generator.decoder[0].conv.bias += 0.5
-        write(generator, path, about=about)
+        write(generator, path, **others)
 
     monkeypatch.setattr(exporting, "_write_onnx", wrong)
     with pytest.raises(OptevoError, match="differ from the model's by up to"):
@@ -169,9 +169,7 @@ def test_a_perturbed_file_shows_in_the_difference(model: Path, exported: ExportR
     bias = next(one for one in stored.graph.initializer if list(one.dims) == [3])
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + value, bias.name))
     onnx.save(stored, tmp_path / "bad.onnx")
-    difference = largest_difference(
-        tmp_path / "bad.onnx", load_generator(model), [pictures(3, 8, 8)], shapes=[(1, 8, 8)]
-    )  # fmt: skip
+    difference = largest_difference(tmp_path / "bad.onnx", load_generator(model), [pictures(1, 3, 8, 8)])
     assert not difference <= 0.1
 
 
@@ -249,6 +247,8 @@ def test_exporters_are_silent(model: Path, tmp_path: Path, capfd: pytest.Capture
         ("multiple", "0", "optevo.multiple = '0'"),
         ("input_channels", "2", "optevo.input_channels = '2'"),
         ("height", "9" * 100, "optevo.height = '9999"),
+        ("latent", "-1", "optevo.latent = '-1'"),
+        ("latent", "4", "optevo.input_channels = '3'"),
     ],
 )
 def test_metadata_of_anybody_is_not_believed(exported: ExportReport, tmp_path: Path, key: str, value, says: str):

@@ -94,10 +94,44 @@ def test_images_are_drawn_from_it(model: Path, tmp_path: Path) -> None:
     assert torch.equal(found, ((wanted + 1) * 127.5).round().byte())
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_it_is_exported_and_the_file_draws_the_same(model: Path, half: bool, tmp_path: Path) -> None:
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="ONNX needs the extra: pip install 'optevo[onnx]'")
+    report = api.export(model, half=half)
+    assert report.path == model / f"generator{'-fp16' if half else ''}.onnx"
+    assert (report.takes, report.multiple, report.shapes) == ("noise", None, ((8, 4), (1, 4), (3, 4)))
+    assert report.largest_difference < (2e-2 if half else 1e-5)
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="makes images of noise"):
+        api.apply(report.path, tmp_path, out=tmp_path / "out")
+    drawn = [
+        [np.asarray(Image.open(path)).astype(int) for path in api.sample(source, out=tmp_path / name, count=60, seed=3)]
+        for name, source in (("folder", model), ("file", report.path))
+    ]
+    assert [len(images) for images in drawn] == [60, 60]
+    assert np.abs(np.stack(drawn[0]) - np.stack(drawn[1])).max() <= (3 if half else 1)
+
+
+def test_a_pt2_export_takes_any_batch(model: Path) -> None:
+    report = api.export(model, format="pt2")
+    assert (report.path, report.size) == (model / "generator.pt2", None)
+    noise = torch.rand(5, 4) * 2 - 1
+    got = torch.export.load(report.path).module()(noise)
+    assert (got - library.load_generator(model)(noise)).abs().max() < 1e-5
+
+
+def test_sizes_and_images_are_none_of_its_export(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="images of one size"):
+        api.export(model, format="pt2", size=(32, 32))
+    with pytest.raises(UsageError, match="leave --data out"):
+        api.export(model, format="pt2", images=tmp_path)
+    assert not list(model.glob("*.pt2"))
+
+
 def test_it_is_refused_where_a_translator_is_needed(model: Path, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     for call in (
-        lambda: api.export(model),
         lambda: api.compare([model], data=tmp_path),
         lambda: api.apply(model, tmp_path, out=tmp_path / "out"),
     ):
