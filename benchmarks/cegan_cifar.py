@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from recording import RESULTS, hardware, rounded, versions
 
-from optevo.data.collection import find_collection, load_collection
+from optevo.data.collection import load_collection
+from optevo.data.collection_files import find_collection
 from optevo.metrics.distribution import Kid, fid, kid
 from optevo.metrics.unpaired import Inception
 from optevo.networks.dcgan import DCGANGenerator

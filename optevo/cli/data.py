@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from optevo.data.check import CheckReport
 
 app = typer.Typer(name="data", help="Get and check images, in pairs or not.", no_args_is_help=True)
+
+Kind = Literal["pairs", "unpaired", "alone"]
 
 _SIZE_HELP = "HEIGHTxWIDTH, or one number for both"
 
@@ -45,24 +47,27 @@ def download(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A folder of image pairs, or of images of A and B without pairs.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of image pairs, of images of A and B without pairs, or of one kind alone.")
+    ],
     size: Annotated[str | None, typer.Option(help=f"The size to train at, {_SIZE_HELP}.")] = None,
     multiple_of: Annotated[int | None, typer.Option(help="What sizes must be multiples of: 2^depth.")] = None,
-    unpaired: Annotated[
-        bool | None,
+    kind: Annotated[
+        Kind | None,
         typer.Option(
-            "--unpaired/--pairs",
-            help="Which of the two it is; by default unpaired where no name occurs in both A and B.",
+            help="What it holds; by default alone for an array, unpaired where A and B share no name, else pairs.",
             show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Open every image and name what would stop a training. Exit code 2 when there is something."""
-    from optevo.data.check import check_pairs, check_unpaired, looks_unpaired
+    from optevo.data.check import check_alone, check_pairs, check_unpaired, looks_alone, looks_unpaired
 
     wanted = None if size is None else parse_size(size)
-    look = check_unpaired if (looks_unpaired(folder) if unpaired is None else unpaired) else check_pairs
+    if kind is None:
+        kind = "alone" if looks_alone(folder) else "unpaired" if looks_unpaired(folder) else "pairs"
+    look = {"pairs": check_pairs, "unpaired": check_unpaired, "alone": check_alone}[kind]
     with _bar("check", bytes_=False) as progress:
         report = look(folder, size=wanted, multiple_of=multiple_of, progress=progress)
     if as_json:
@@ -89,7 +94,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _print_report(report: CheckReport) -> None:
     # Plain lines and no table: rich would break long file names.
-    for title, tally in ((report.kind, report.counts), ("sizes", report.sizes), ("channels", report.channels)):
+    noun = "pairs" if report.kind == "pairs" else "images"
+    for title, tally in ((noun, report.counts), ("sizes", report.sizes), ("channels", report.channels)):
         typer.echo(f"{title}: " + (", ".join(f"{key} {count}" for key, count in tally.items()) or "none"))
     for warning in report.warnings:
         typer.echo(f"warning: {warning}")

@@ -1,4 +1,5 @@
-"""Look at every image of a dataset, of pairs or of two domains, before a training does, and name what is wrong."""
+"""Look at every image of a dataset before a training does, and name what is wrong: of pairs, of two domains, or of one
+kind alone."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
+from optevo.data import collection_files
+from optevo.data.collection_files import find_collection, read_array
 from optevo.data.images import DEFAULT_MAX_PIXELS, halves, open_image
 from optevo.data.pairs import PairFile, list_pairs
 from optevo.data.unpaired_files import LEAST, find_unpaired
@@ -20,25 +23,28 @@ from optevo.errors import UsageError
 
 GREY = "grey among colours, from which a translator learns to drop the colours"
 
+Kind = Literal["pairs", "unpaired", "alone"]
+
 _NAMED = 5  # how many files a warning that may concern all of them names
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_pairs` or `check_unpaired` found.
+    """What was found.
 
     Attributes:
-        root: the folder.
-        kind: "pairs" or "images".
-        counts: split -> number of pairs, damaged ones included; of unpaired images "train A" and so on.
+        root: the folder, or a file of an array.
+        kind: "pairs", "unpaired" or "alone".
+        counts: split -> number of pairs, damaged ones included; of unpaired images "train A" and so on; of images alone
+            "train".
         sizes: "HEIGHTxWIDTH" of one half -> number of readable pairs; of unpaired images "A HEIGHTxWIDTH".
-        channels: "A grey", "A RGB", "B grey", "B RGB" -> number of readable images.
+        channels: "A grey", "A RGB", "B grey", "B RGB" -> number of readable images; of images alone "grey", "RGB".
         problems: what would stop a training; each names its file and the cure.
         warnings: what is worth knowing.
     """
 
     root: Path
-    kind: str = "pairs"
+    kind: Kind = "pairs"
     counts: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     channels: dict[str, int] = field(default_factory=dict)
@@ -49,6 +55,12 @@ class CheckReport:
     def ok(self) -> bool:
         """No problems; warnings may remain."""
         return not self.problems
+
+    def demand(self) -> None:
+        """Raise UsageError with the first problem, where there is one."""
+        if self.problems:
+            more = f" (and {len(self.problems) - 1} more; `optevo data check {self.root} --kind {self.kind}` names all)"
+            raise UsageError(self.problems[0] + (more if len(self.problems) > 1 else ""))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values for JSON."""
@@ -160,7 +172,7 @@ def check_unpaired(
     domains = {domain: [one for one in good if one.split.endswith(domain)] for domain in "AB"}
     return CheckReport(
         root=Path(root),
-        kind="images",
+        kind="unpaired",
         counts=counts,
         sizes=_tally(f"{one.split[-1]} {one.size[0]}x{one.size[1]}" for one in good),
         channels=_tally(f"{one.split[-1]} {_COLOUR[one.channels[0]]}" for one in good),
@@ -184,6 +196,56 @@ def check_unpaired(
     )
 
 
+def check_alone(
+    root: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    multiple_of: int | None = None,
+    workers: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Decode every image of a collection, and report.
+
+    Problems: unreadable, damaged and oversized files, an array of something else than images, fewer than two images, a
+    `size` (or, without one, image sizes) that `multiple_of` does not divide.
+    Warnings, for image files: images smaller than `size`, images of another size than most, grey among colour images.
+
+    Args:
+        root: as of `find_collection`: a folder of images, or an array's file or folder.
+        others: as of `check_pairs`.
+
+    Raises:
+        UsageError: There is nothing, or nothing that is known.
+    """
+    found = find_collection(Path(root))
+    if found.files:
+        entries = [("train", PairFile(path.name, path, None)) for path in found.files]
+        seen = _all_seen(entries, _look_alone, workers=workers, max_pixels=max_pixels, progress=progress)
+    else:
+        seen = [one for path in found.source for one in _look_inside(path)]
+    good = [one for one in seen if not one.problems]
+    # Of an array, all are of a size.
+    judged = good if found.files else list({one.pair.a: one for one in good}.values())
+    return CheckReport(
+        root=Path(root),
+        kind="alone",
+        counts=_tally(one.split for one in seen),
+        sizes=_tally(f"{one.size[0]}x{one.size[1]}" for one in good),
+        channels=_tally(_COLOUR[one.channels[0]] for one in good),
+        problems=[
+            *(problem for one in seen for problem in one.problems),
+            *_too_few(Path(root), len(seen) if found.files else len(good)),
+            *_indivisible(judged, size=size, multiple_of=multiple_of),
+        ],
+        warnings=[
+            *_small(judged, size=size, noun="images" if found.files else "files"),
+            *_unlike(judged, size=size, noun="images" if found.files else "files"),
+            *(_warning(_rarer(good), "unlike the others in having colours, or none", noun="images")),
+        ],
+    )
+
+
 def looks_unpaired(root: Path) -> bool:
     """Whether a folder holds two domains of images of which no two have a name in common."""
     try:
@@ -192,6 +254,14 @@ def looks_unpaired(root: Path) -> bool:
     except UsageError:
         return False
     return not any(listing.pairs.values())
+
+
+def looks_alone(root: Path) -> bool:
+    """Whether something is an array of images, which pairs never are. A folder of images may be either."""
+    try:
+        return bool(find_collection(root).source)
+    except UsageError:
+        return False
 
 
 _COLOUR = {1: "grey", 3: "RGB"}
@@ -234,6 +304,22 @@ def _without_colours(image: Image.Image) -> bool:
     """Whether all three channels are equal everywhere."""
     red, green, blue = (band.tobytes() for band in image.split())
     return red == green == blue
+
+
+def _look_inside(path: Path) -> list[_Seen]:
+    """The images of an array's file."""
+    file = PairFile(path.name, path, None)
+    try:
+        pixels = read_array(path)
+    except UsageError as error:
+        return [_Seen("train", file, problems=(str(error),))]
+    count, height, width, channels = pixels.shape
+    return [_Seen("train", file, (height, width), (channels,))] * count
+
+
+def _too_few(root: Path, count: int) -> list[str]:
+    least = collection_files.LEAST
+    return [] if count >= least else [f"{root}: {count} images; it takes at least {least}"]
 
 
 def _lonely(root: Path, counts: dict[str, int]) -> list[str]:
@@ -305,12 +391,16 @@ def _unlike(seen: Sequence[_Seen], *, size: tuple[int, int] | None, noun: str = 
     return _warning(unlike, what, noun=noun)
 
 
+def _rarer(seen: Sequence[_Seen], *, place: int = 0) -> list[_Seen]:
+    """The grey ones or the others, whichever are fewer; nobody where all are alike."""
+    grey = [one for one in seen if one.channels[place] == 1]
+    return min(grey, [one for one in seen if one.channels[place] == 3], key=len)
+
+
 def _mixed(seen: Sequence[_Seen]) -> list[str]:
     warnings = []
     for place, half in enumerate("AB"):
-        grey = [one for one in seen if one.channels[place] == 1]
-        if 0 < len(grey) < len(seen):
-            few = min(grey, [one for one in seen if one.channels[place] == 3], key=len)
+        if few := _rarer(seen, place=place):
             warnings += _warning(few, f"{_COLOUR[few[0].channels[place]]} in {half} while the others are not")
     return warnings
 

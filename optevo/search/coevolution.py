@@ -261,9 +261,7 @@ def _check_images(spec: CoevolutionSpec) -> None:
     """Open every image, so that no training dies on one, and say which are grey among colours."""
     find_unpaired_splits(spec.data, seed=spec.seed)
     report = check_unpaired(Path(spec.data.root))
-    if report.problems:
-        more = f" (and {len(report.problems) - 1} more; `optevo data check {spec.data.root} --unpaired` names all)"
-        raise UsageError(report.problems[0] + (more if len(report.problems) > 1 else ""))
+    report.demand()
     for warning in report.warnings:
         if GREY in warning:
             log.warning("%s", warning)

@@ -12,7 +12,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
 from optevo.cost.dcgan import generator_cost
-from optevo.data.collection import check_collection, find_collection
+from optevo.data.check import check_alone
+from optevo.data.collection_files import find_collection
 from optevo.errors import UsageError
 from optevo.samplers import GuestSampler, RouletteGASampler, SlotSampler
 from optevo.samplers.distributions import decode, gene
@@ -52,7 +53,7 @@ class RecipeSystem(System):
 
     def check(self, spec: Spec) -> None:
         spec = _of(spec)
-        check_collection(find_collection(Path(spec.data.root)))
+        check_alone(Path(spec.data.root)).demand()
         _check_possible(spec)
         if spec.sampler.name != "roulette":
             _make_guest(spec, seed=0)

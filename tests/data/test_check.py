@@ -130,7 +130,7 @@ def test_two_domains_without_pairs(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     report = check_unpaired(tmp_path, size=(8, 8), multiple_of=4, progress=lambda *call: calls.append(call))
     assert looks_unpaired(tmp_path)
-    assert report.kind == "images"
+    assert report.kind == "unpaired"
     assert report.counts == {"train A": 4, "train B": 6, "test A": 2, "test B": 2}
     assert report.sizes == {"A 8x8": 5, "A 16x8": 1, "B 8x8": 7}
     assert report.channels == {"A RGB": 6, "B RGB": 5, "B grey": 2}

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from optevo.data.collection import check_collection, find_collection, load_collection
+from optevo.data.check import check_alone
+from optevo.data.collection import load_collection
+from optevo.data.collection_files import find_collection
 from optevo.data.resident import ResidentImages
 from optevo.errors import UsageError
 
@@ -86,7 +88,7 @@ def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
 
 def refused(root: Path, *parts: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check_collection(find_collection(root))
+        check_alone(root).demand()
     message = str(caught.value)
     assert "\n" not in message
     assert all(part in message for part in parts), message
@@ -122,4 +124,6 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
 def test_real_arrays(real_data: Path) -> None:
     if not (real_data / "cifar10.npz").exists():
         pytest.skip("needs cifar10.npz in OPTEVO_TEST_DATA")
-    assert check_collection(find_collection(real_data / "cifar10.npz")) == 50_000
+    report = check_alone(real_data / "cifar10.npz")
+    assert (report.counts, report.sizes, report.channels) == ({"train": 50_000}, {"32x32": 50_000}, {"RGB": 50_000})
+    assert report.ok

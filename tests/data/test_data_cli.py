@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sample_images import ab_folder, noise, save, truncated_jpeg
 from typer.testing import CliRunner
@@ -48,14 +49,33 @@ def test_images_without_pairs_are_known_by_their_names_or_by_an_option(tmp_path:
     plain = runner.invoke(app, ["check", str(tmp_path)])
     assert plain.exit_code == 0, plain.output
     assert "images: train A 2, train B 2" in plain.stdout
-    as_pairs = runner.invoke(app, ["check", str(tmp_path), "--pairs"])
+    as_pairs = runner.invoke(app, ["check", str(tmp_path), "--kind", "pairs"])
     assert as_pairs.exit_code == 2
     assert "look unpaired" in as_pairs.stdout
     # Equal names say nothing where images are merely numbered.
     for folder in ("trainA", "trainB"):
         save(tmp_path / folder / "1.png", noise(8, 8, seed=7 + len(folder)))
     assert runner.invoke(app, ["check", str(tmp_path)]).exit_code == 2
-    assert json.loads(runner.invoke(app, ["check", str(tmp_path), "--unpaired", "--json"]).stdout)["kind"] == "images"
+    told = runner.invoke(app, ["check", str(tmp_path), "--kind", "unpaired", "--json"]).stdout
+    assert json.loads(told)["kind"] == "unpaired"
+
+
+def test_images_of_one_kind(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "images" / f"{number}.png", noise(8, 8, seed=number))
+    bad = truncated_jpeg(tmp_path / "images" / "3.jpg")
+    checked = runner.invoke(app, ["check", str(tmp_path / "images"), "--kind", "alone", "--size", "16"])
+    assert checked.exit_code == 2
+    assert "images: train 4" in checked.stdout
+    assert "channels: RGB 3" in checked.stdout
+    assert "3 images are smaller than 16x16" in checked.stdout
+    assert f"problem: {bad}: is damaged" in checked.stdout
+    np.savez(tmp_path / "i.npz", images=np.zeros((5, 8, 12), np.uint8))
+    report = json.loads(runner.invoke(app, ["check", str(tmp_path / "i.npz"), "--json"]).stdout)
+    assert (report["ok"], report["counts"], report["sizes"]) == (True, {"train": 5}, {"8x12": 5})
+    assert report["channels"] == {"grey": 5}
+    np.savez(tmp_path / "j.npz", images=np.zeros((5, 8, 12)))
+    assert runner.invoke(app, ["check", str(tmp_path / "j.npz")]).exit_code == 2
 
 
 def test_usage_errors_reach_the_main_program(tmp_path: Path) -> None:
