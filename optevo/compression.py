@@ -14,7 +14,12 @@ from optevo.search.study import Search
 from optevo.search.versions import versions
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from optevo.tasks.translators import Translators
+    from optevo.tasks.unpaired import UnpairedImages
     from optevo.training.continuing import Checkpoints
+    from optevo.training.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,7 @@ def finetune_winners(
     from optevo.models.folder import check_target
     from optevo.models.pair import PairFacts, save_pair
     from optevo.models.train import SAMPLES
-    from optevo.models.train_pair import first_of, rows_of_pair
-    from optevo.reports.pictures import picture
+    from optevo.models.train_pair import first_of
     from optevo.tasks.coevolution import compressed
     from optevo.tasks.coevolution_finetune import finetune_pair
     from optevo.tasks.translators import Translators
@@ -125,14 +129,6 @@ def finetune_winners(
         a_to_b=model.a_to_b.eval(), b_to_a=model.b_to_a.eval(), judge_a=model.judge_a, judge_b=model.judge_b
     )
     shown = load_split(first_of(splits, SAMPLES), "test", spec.data, device=engine.device, jitter=False)
-    for _, module in teachers.named():
-        engine.place(module)
-    generators = {
-        "A to B, teacher": teachers.a_to_b, "A to B": trained.a_to_b,
-        "B to A, teacher": teachers.b_to_a, "B to A": trained.b_to_a,
-    }  # fmt: skip
-    with engine.active():
-        samples = picture(rows_of_pair(generators, shown))
     facts = PairFacts(
         size=spec.data.size,
         fingerprint=splits.fingerprint,
@@ -142,9 +138,26 @@ def finetune_winners(
         training=spec.model_dump(mode="json", include={"training", "finetune", "distillation"}),
         versions=versions(),
     )
-    save_pair(folder, trained, facts, samples=samples)
+    save_pair(folder, trained, facts, samples=_side_by_side(teachers, trained, shown, engine=engine))
     checkpoints.remove()
     return folder
+
+
+def _side_by_side(
+    teachers: "Translators", trained: "Translators", shown: "UnpairedImages", *, engine: "Engine"
+) -> "Image.Image":
+    """A picture of images, and of what the teachers and the trained pair make of them."""
+    from optevo.models.train_pair import rows_of_pair
+    from optevo.reports.pictures import picture
+
+    for _, module in teachers.named():
+        engine.place(module)
+    generators = {
+        "A to B, teacher": teachers.a_to_b, "A to B": trained.a_to_b,
+        "B to A, teacher": teachers.b_to_a, "B to A": trained.b_to_a,
+    }  # fmt: skip
+    with engine.active():
+        return picture(rows_of_pair(generators, shown))
 
 
 def _winners(search: Search) -> dict[Any, tuple[Any, Mapping[str, Mask]]]:
