@@ -1,6 +1,7 @@
 """The SQL store: one RDBStorage a process, set up so that many workers can share it."""
 
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ GRACE = 60
 
 # Seconds that SQLite waits for a lock by itself.
 LOCK = 60
+
+# Seconds between looks at an empty database whose tables somebody else creates just now.
+SCHEMA_RACES = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 # libpq's settings: without them a host that swallows packets would be waited for until the system gives up, after
 # minutes for a new connection and hours for an open one.
@@ -84,9 +88,7 @@ def open_store(url: str) -> RDBStorage:
         with warnings.catch_warnings():
             # Heartbeats are what Optuna calls experimental; the worker runs its own.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = BulkStorage(
-                url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, engine_kwargs=_engine_options(parsed)
-            )
+            storage = _connected(url, _engine_options(parsed))
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         cure = "start it, or correct the URL (or OPTEVO_STORAGE)"
         if "no password supplied" in str(error):
@@ -103,6 +105,18 @@ def open_store(url: str) -> RDBStorage:
     elif parsed.get_backend_name() == "postgresql":
         _share_postgresql(storage.engine)
     return storage
+
+
+def _connected(url: str, options: dict[str, Any]) -> BulkStorage:
+    """The storage; where others create the same tables at this moment, once they have."""
+    for pause in SCHEMA_RACES:
+        try:
+            return BulkStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, engine_kwargs=options)
+        except SQLAlchemyError as error:
+            if not any(sign in str(error) for sign in ("already exists", "duplicate key", "UNIQUE constraint")):
+                raise
+            time.sleep(pause)
+    return BulkStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, engine_kwargs=options)
 
 
 def reason(error: BaseException) -> str:
