@@ -3,8 +3,9 @@
     optevo data download horse2zebra
     python benchmarks/compression.py --data data/horse2zebra --work runs/compression-h2z-64
 
-What it runs, all through the library's own parts, one after another in one process. Every stage that is done is a line
-of results.jsonl or a folder in --work, and the same command goes on with the next; --report only writes what there is.
+What it runs, all through the library's own parts. Every stage that is done is a line of results.jsonl or a folder in
+--work, and the same command goes on with the next; started several times at once, the processes share what can be done
+at once. --report only writes what there is.
 
 1. teachers: CycleGAN for 15 epochs, and for 15 more, at a learning rate that begins and decays anew, for as long as
    FID does not beat the untranslated images' both ways, up to 90;
@@ -19,10 +20,12 @@ The result goes to benchmarks/results/compression-h2z-64.json, .md and .png, as 
 
 import argparse
 import copy
+import fcntl
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,19 +131,39 @@ class Run:
         work.mkdir(parents=True, exist_ok=True)
         self.url = f"sqlite:///{work / 'optevo.db'}"
         self.ledger = work / "results.jsonl"
-        lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
-        self.done: dict[str, Any] = {entry["stage"]: entry["result"] for entry in map(json.loads, lines)}
         self._judging: tuple[UnpairedImages, Inception] | None = None
 
-    def once(self, stage: str, make: Callable[[], Any]) -> Any:
-        """The result of a stage, made where it is not there yet."""
-        if stage not in self.done:
-            result = make()
-            with self.ledger.open("a") as file:
-                file.write(json.dumps({"stage": stage, "result": result}) + "\n")
-            self.done[stage] = result
-            print(f"{time.strftime('%H:%M:%S')} {stage}: {json.dumps(rounded(result, digits=3))[:600]}", flush=True)
-        return self.done[stage]
+    @property
+    def done(self) -> dict[str, Any]:
+        """Every stage's result, whichever process made it."""
+        lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
+        return {entry["stage"]: entry["result"] for entry in map(json.loads, lines)}
+
+    @contextmanager
+    def alone(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Whether this process has the name for itself; the system gives back what a killed one had."""
+        place = self.work / "locks" / name.replace(" ", "-")
+        place.parent.mkdir(exist_ok=True)
+        with place.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def once(self, stage: str, make: Callable[[], Any], *, wait: bool = True) -> Any:
+        """The result of a stage, made where it is not there yet; None where another process is at it, unless `wait`."""
+        with self.alone(stage, wait=wait) as mine:
+            if stage not in (done := self.done):
+                if not mine:
+                    return None
+                result = make()
+                with self.ledger.open("a") as file:
+                    file.write(json.dumps({"stage": stage, "result": result}) + "\n")
+                print(f"{time.strftime('%H:%M:%S')} {stage}: {json.dumps(rounded(result, digits=3))[:600]}", flush=True)
+                return result
+            return done[stage]
 
     def judged(self, folder: Path) -> dict[str, Any]:
         """FID and KID of a pair both ways, and its size."""
@@ -201,15 +224,20 @@ def rounds_done(run: Run) -> int:
 def train_teachers(run: Run) -> Iterator[Path]:
     """Round by round; the last are the first that beat the untranslated images both ways, or all rounds are over."""
     for rounds in range(1, ROUNDS + 1):
-        folder = teacher_folder(run, rounds)
-        if not folder.exists() and rounds == 1:
-            api.train_pair(teacher_spec(run.data), out=folder)
-        elif not folder.exists():
-            go_on(run, teacher_folder(run, rounds - 1), folder, seed=rounds - 1)
-        result = run.once(rounds_stage(rounds), lambda folder=folder: run.judged(folder))
-        yield folder
+        result = run.once(rounds_stage(rounds), lambda rounds=rounds: teachers_after(run, rounds))
+        yield teacher_folder(run, rounds)
         if beats_untranslated(result["metrics"]):
             return
+
+
+def teachers_after(run: Run, rounds: int) -> dict[str, Any]:
+    """One more round, from where it was interrupted, judged."""
+    folder = teacher_folder(run, rounds)
+    if not folder.exists() and rounds == 1:
+        api.train_pair(teacher_spec(run.data), out=folder)
+    elif not folder.exists():
+        go_on(run, teacher_folder(run, rounds - 1), folder, seed=rounds - 1)
+    return run.judged(folder)
 
 
 def go_on(run: Run, before: Path, folder: Path, *, seed: int) -> None:
@@ -257,8 +285,9 @@ def train_into(
 
 def search(run: Run, teachers: Path) -> Search:
     """The co-evolution, to its end."""
-    if STUDY not in [row["study"] for row in api.list_studies(storage=run.url)]:
-        api.create_study(STUDY, parse_spec(specification(run.data, teachers), source=__file__), storage=run.url)
+    with run.alone("study"):
+        if STUDY not in [row["study"] for row in api.list_studies(storage=run.url)]:
+            api.create_study(STUDY, parse_spec(specification(run.data, teachers), source=__file__), storage=run.url)
     if "co-evolution" not in run.done:
         api.work(STUDY, storage=run.url)
     found = open_search(STUDY, url=run.url)
@@ -348,7 +377,7 @@ def evolve_apart(run: Run, found: Search) -> dict[str, Any]:
 
         evolve(study, objective)
         history = course_of(study.get_trials(), spec).history
-        winners[direction] = written(min(history[-1], key=lambda trial: (trial.value, trial.number)))
+        winners[direction] = written(min(history[-1], key=lambda trial: trial.value))
         rows += generation_rows(direction, study.get_trials(), spec)
     return {"generations": rows, "masks": winners}
 
@@ -368,15 +397,16 @@ def students(run: Run, found: Search, teachers: Translators, kind: str, *, seed:
     if kind == "narrowed":
         return narrowed_pair(run, found, teachers, seed=seed)
     folder = run.work / "students" / kind
-    if not folder.exists():
-        if kind == "pruned":
-            pair = pruned_pair(run, teachers)
-        else:
-            genomes = run.done["co-evolution" if kind == "co-evolved" else "apart"]["masks"]
-            pair = compressed(
-                teachers, masks_from(found, genomes), tables=tables_of(found.record.facts), settings=found.spec
-            )
-        save_pair(folder, pair, PairFacts(size=SIZE, title=kind, versions=versions()))
+    with run.alone(f"students {kind}"):
+        if not folder.exists():
+            if kind == "pruned":
+                pair = pruned_pair(run, teachers)
+            else:
+                genomes = run.done["co-evolution" if kind == "co-evolved" else "apart"]["masks"]
+                pair = compressed(
+                    teachers, masks_from(found, genomes), tables=tables_of(found.record.facts), settings=found.spec
+                )
+            save_pair(folder, pair, PairFacts(size=SIZE, title=kind, versions=versions()))
     return load_pair(folder)
 
 
@@ -433,21 +463,26 @@ def everything(run: Run) -> Iterator[str]:
         students(run, found, teachers, kind, seed=0)
         run.once(f"before fine-tuning, {kind}", lambda: run.judged(run.work / "students" / kind))
 
-    def train(arm: Arm, seed: int) -> str:
-        return run.once(stage(arm, seed), lambda: finetuned(run, found, teachers, arm, seed=seed)) and arm.label
+    def new(name: str, make: Callable[[], Any], *, wait: bool) -> bool:
+        return name not in run.done and run.once(name, make, wait=wait) is not None
+
+    def train(arm: Arm, seed: int, wait: bool) -> bool:
+        return new(stage(arm, seed), lambda: finetuned(run, found, teachers, arm, seed=seed), wait=wait)
 
     before("co-evolved")
-    for seed in range(SEEDS):
-        for arm in ARMS:
-            if arm.students == "pruned":
-                before("pruned")
-            yield train(arm, seed)
-    run.once("apart", lambda: evolve_apart(run, found))
-    yield "apart"
-    before("apart")
-    for arm in (APART, *LATER):
+    before("pruned")
+    for wait in (False, True):  # what others are at comes last
         for seed in range(SEEDS):
-            yield train(arm, seed)
+            for arm in ARMS:
+                if train(arm, seed, wait):
+                    yield arm.label
+        if new("apart", lambda: evolve_apart(run, found), wait=wait):
+            before("apart")
+            yield "apart"
+        for arm in (APART, *LATER):
+            for seed in range(SEEDS):
+                if (arm != APART or "apart" in run.done) and train(arm, seed, wait):
+                    yield arm.label
 
 
 def stage(arm: Arm, seed: int) -> str:
