@@ -8,7 +8,8 @@ What it runs, all through the library's own parts. Every stage that is done is a
 at once. --report only writes what there is.
 
 1. teachers: CycleGAN for 15 epochs, and for 15 more, at a learning rate that begins and decays anew, for as long as
-   FID does not beat the untranslated images' both ways, up to 90;
+   FID does not beat the untranslated images' both ways, up to 90. From the fifth time on they are moving averages of
+   their weights; the four without show what that is worth. Everything below is averaged too;
 2. two populations of filter masks evolved together;
 3. their winners fine-tuned together, by CycleGAN's losses alone, with distillation beside them, and by distillation
    alone; and under equal steps, at equal exact MACs of either direction, narrowed translators trained from scratch and
@@ -68,6 +69,8 @@ SIZE = (64, 64)
 SEEDS = 3
 BUDGET = (8, 7)  # of the teachers: epochs and epochs of decay
 ROUNDS = 6  # of that, at most
+PLAIN_ROUNDS = 4  # without an average of the weights
+AVERAGE = 0.999
 PICTURED = 3
 PRECISION = "bf16"
 
@@ -118,7 +121,7 @@ def specification(data: Path, teachers: Path) -> dict[str, Any]:
         "training": {"steps": 20, "first_steps": 0},
         "fitness": {"gamma": 1.0, "cycle_weight": 1.0, "cost": "parameters"},
         "sampler": {"population": 12, "generations": 8},
-        "finetune": {"epochs": 2, "decay_epochs": 1, "checkpoint_minutes": 2, "threads": 1},
+        "finetune": {"epochs": 2, "decay_epochs": 1, "average": AVERAGE, "checkpoint_minutes": 2, "threads": 1},
         "engine": {"device": "cpu", "precision": PRECISION},
     }
 
@@ -236,20 +239,23 @@ def teachers_after(run: Run, rounds: int) -> dict[str, Any]:
     if not folder.exists() and rounds == 1:
         api.train_pair(teacher_spec(run.data), out=folder)
     elif not folder.exists():
-        go_on(run, teacher_folder(run, rounds - 1), folder, seed=rounds - 1)
+        go_on(run, rounds)
     return run.judged(folder)
 
 
-def go_on(run: Run, before: Path, folder: Path, *, seed: int) -> None:
-    """Train a pair for another budget, with fresh optimizers and a learning rate that begins anew."""
+def go_on(run: Run, rounds: int) -> None:
+    """Train the teachers for another budget, with fresh optimizers and a learning rate that begins anew."""
+    before, average = teacher_folder(run, rounds - 1), AVERAGE if rounds > PLAIN_ROUNDS else 0.0
+    budget = {"epochs": BUDGET[0], "decay_epochs": BUDGET[1], "average": average}
     settings = CoevolutionSettings.model_validate(
         {
             "data": {"root": str(run.data), "size": 64},
             "teachers": {"folder": str(before)},
-            "finetune": {"epochs": BUDGET[0], "decay_epochs": BUDGET[1], "checkpoint_minutes": 2, "threads": 1},
+            "finetune": {**budget, "checkpoint_minutes": 2, "threads": 1},
         }
     )
-    train_into(run, folder, load_pair(before), settings, teachers=load_pair(before), seed=seed)
+    pair = load_pair(before)
+    train_into(run, teacher_folder(run, rounds), pair, settings, teachers=pair, seed=rounds - 1)
 
 
 def train_into(
@@ -274,9 +280,8 @@ def train_into(
         checkpoints=checkpoints,
         on_step=on_step,
     )
-    trained = Translators(
-        a_to_b=model.a_to_b.eval(), b_to_a=model.b_to_a.eval(), judge_a=model.judge_a, judge_b=model.judge_b
-    )
+    halves = {name: half.eval() for name, half in model.result().items()}
+    trained = Translators(**halves, judge_a=model.judge_a, judge_b=model.judge_b)
     save_pair(folder, trained, PairFacts(size=SIZE, title=folder.name, seed=seed, versions=versions()))
     checkpoints.remove()
     (first, earlier), (last, later) = ticks[0], ticks[-1]
@@ -591,8 +596,8 @@ def _quality(result: Mapping[str, Any]) -> list[str]:
     protocol = {way: next(k for k in metrics if k.startswith(f"fid_{way}")) for way in HALVES.values()}
     recipe, teacher = result["specification"]["finetune"], result["teacher_specification"]
     rows = [_row("untranslated images", [{"metrics": metrics}], prefix="untranslated_")]
-    for budget, judged in result["teachers"].items():
-        rows.append(_row(f"teachers, {budget}", [judged]))
+    for place, (budget, judged) in enumerate(result["teachers"].items()):
+        rows.append(_row(f"teachers, {budget}{'' if place < PLAIN_ROUNDS else ', averaged'}", [judged]))
     rows += [_row(f"{kind}, before fine-tuning", [judged]) for kind, judged in result["before_finetuning"].items()]
     rows += [_row(label, list(found.values())) for label, found in result["finetuned"].items()]
     return [
@@ -600,9 +605,10 @@ def _quality(result: Mapping[str, Any]) -> list[str]:
         "",
         f"Teachers: CycleGAN of {teacher['networks']['ngf']} first filters, 6 blocks, batch 1, 400 steps an epoch. "
         f"Fine-tuning of all arms: {recipe['epochs']} epoch(s) at 2e-4 and {recipe['decay_epochs']} of decay, "
-        "400 steps each. Narrowed pairs begin with random weights and fresh discriminators, the others with the "
-        "teachers'. Smaller is better. Over the seeds: mean ± standard deviation, or the only value; in brackets KID's "
-        "own standard deviation over its subsets (mean of the seeds). KID is times 1000.",
+        f"400 steps each, weights averaged with a decay of {recipe['average']:g}. Narrowed pairs begin with "
+        "random weights and fresh discriminators, the others with the teachers'. Smaller is better. Over the seeds: "
+        "mean ± standard deviation, or the only value; in brackets KID's own standard deviation over its subsets (mean "
+        "of the seeds). KID is times 1000.",
         "",
         "Protocols: " + " and ".join(f"`{name}`" for name in protocol.values()) + ".",
         "",

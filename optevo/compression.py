@@ -125,9 +125,8 @@ def finetune_winners(
         checkpoints=checkpoints,
         on_step=on_step,
     )
-    trained = Translators(
-        a_to_b=model.a_to_b.eval(), b_to_a=model.b_to_a.eval(), judge_a=model.judge_a, judge_b=model.judge_b
-    )
+    halves = {name: half.eval() for name, half in model.result().items()}
+    trained = Translators(**halves, judge_a=model.judge_a, judge_b=model.judge_b)
     shown = load_split(first_of(splits, SAMPLES), "test", spec.data, device=engine.device, jitter=False)
     facts = PairFacts(
         size=spec.data.size,

@@ -20,7 +20,8 @@ from optevo.training.engine import Engine, Precision
 
 
 def model(seed: int, *, precision: Precision = "fp32", device: str = "cpu") -> CycleGAN:
-    """Both generators, both discriminators, and histories so short that old images are shown from the third step on."""
+    """Both generators and their averages, both discriminators, and histories so short that old images are shown from
+    the third step on."""
     torch.manual_seed(seed)
     plan = cyclegan(ngf=4, blocks=2)
     return CycleGAN(
@@ -31,6 +32,7 @@ def model(seed: int, *, precision: Precision = "fp32", device: str = "cpu") -> C
         engine=Engine(device=torch.device(device), precision=precision, threads=1),
         replay=4,
         seed=seed,
+        average=0.9,
     )
 
 

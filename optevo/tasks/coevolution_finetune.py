@@ -47,7 +47,8 @@ def finetune_pair(
         on_step: Called with the steps done and the steps in all, after each; may raise to interrupt.
 
     Returns:
-        The trained networks. Their engine has the threads that the training began with.
+        The trained networks; :meth:`optevo.training.cyclegan.CycleGAN.result` gives the translators. Their engine has
+        the threads that the training began with.
 
     Raises:
         DivergedError: A loss is not finite.
@@ -92,6 +93,7 @@ def build(
     given: dict[str, Any] = {
         **{name: copy.deepcopy(module) for name, module in students.named()},
         **settings.training.recipe(),
+        "average": settings.finetune.average,
         "engine": engine,
         "seed": seed,
     }

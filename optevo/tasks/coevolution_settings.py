@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from optevo.tasks.settings import Count, EngineSettings, Section
-from optevo.tasks.unpaired_settings import CycleGANSettings, UnpairedDataSettings, check_identity
+from optevo.tasks.unpaired_settings import Average, CycleGANSettings, UnpairedDataSettings, check_identity
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -64,11 +64,13 @@ class CompressionFitnessSettings(Section):
 class PairFinetuneSettings(Section):
     """`[finetune]`: both winners together, `[training]`'s recipe at a constant and then linearly decaying rate.
 
-    An epoch goes once through the larger folder. `threads = 0` takes every core, since one pair is trained at a time.
+    An epoch goes once through the larger folder. With `average`, such as 0.999, the result is the moving average of the
+    weights. `threads = 0` takes every core, since one pair is trained at a time.
     """
 
     epochs: Count = 100
     decay_epochs: Annotated[int, Field(ge=0)] = 100
+    average: Average = 0.0
     batch_size: Count = 1
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     threads: Annotated[int, Field(ge=0)] = 0

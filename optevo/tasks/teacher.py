@@ -77,7 +77,7 @@ def train_teachers(
             train(model, images.a, images.b, plan, start=start, schedule=schedule, on_step=after)
     finally:
         checkpoints.close()
-    return translators
+    return Translators(**model.result(), judge_a=model.judge_a, judge_b=model.judge_b)
 
 
 def training_of(translators: Translators, spec: TeacherSpec, *, engine: Engine) -> CycleGAN:
@@ -89,6 +89,7 @@ def training_of(translators: Translators, spec: TeacherSpec, *, engine: Engine) 
         judge_b=translators.judge_b,
         engine=engine,
         seed=spec.seed,
+        average=spec.training.average,
         **spec.training.recipe(),
     )
 

@@ -7,7 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from optevo.errors import UsageError
 from optevo.spaces.custom import MAX_TEXT, check_arguments
 from optevo.tasks.settings import Count, EngineSettings, Section
-from optevo.tasks.unpaired_settings import CycleGANSettings, UnpairedDataSettings, check_identity
+from optevo.tasks.unpaired_settings import Average, CycleGANSettings, UnpairedDataSettings, check_identity
 
 LARGE = 256  # pixels from which CycleGAN takes nine residual blocks instead of six
 
@@ -63,10 +63,14 @@ class TeacherNetworkSettings(Section):
 
 
 class TeacherTrainingSettings(CycleGANSettings):
-    """`[training]`: constant and then linearly decaying learning rate; an epoch goes once through the larger folder."""
+    """`[training]`: constant and then linearly decaying learning rate; an epoch goes once through the larger folder.
+
+    With `average`, such as 0.999, the teachers are the moving averages of the weights.
+    """
 
     epochs: Count = 100
     decay_epochs: Annotated[int, Field(ge=0)] = 100
+    average: Average = 0.0
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
 
 

@@ -20,6 +20,10 @@ class UnpairedDataSettings(Section):
     val_images: Count | None = None
 
 
+# Decay of the moving average of the generators' weights that a training ends with; 0 is none, as in CycleGAN's paper.
+Average = Annotated[float, Field(ge=0, lt=1)]
+
+
 class CycleGANSettings(Section):
     """CycleGAN's recipe (1703.10593): what a step does. Tables of trainings add how many there are.
 

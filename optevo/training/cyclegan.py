@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from optevo.data.resident import ResidentImages
 from optevo.data.unpaired import UnpairedPlan, unpaired_batch
-from optevo.training.base import Parts, Training
+from optevo.training.average import Average
+from optevo.training.base import Parts, Stateful, Training
 from optevo.training.engine import Engine
 from optevo.training.losses import l1, lsgan, lsgan_discriminator_loss
 from optevo.training.pix2pix import CHECK_EVERY, Schedule, check_finite
@@ -27,6 +28,7 @@ class CycleGAN(Training):
         identity_weight: Of the identity loss, section 5.2 (5); 0 for none. Needs equal channels on both sides.
         replay: Generated images that each discriminator's history keeps (50).
         seed: Of what the histories give.
+        average: Decay of a moving average of the generators' weights, in [0, 1); 0 keeps none.
     """
 
     LOSSES: tuple[str, ...] = (
@@ -47,6 +49,7 @@ class CycleGAN(Training):
         identity_weight: float = 5.0,
         replay: int = 50,
         seed: int = 0,
+        average: float = 0.0,
     ) -> None:
         self.engine = engine
         # Networks that come from a folder were made to be used, without gradients; here they learn.
@@ -64,6 +67,8 @@ class CycleGAN(Training):
 
         self.generator_adam = adam(self.a_to_b, self.b_to_a)
         self.judge_adam = adam(self.judge_a, self.judge_b)
+        learning = {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a}
+        self.average = Average(learning, decay=average) if average else None
 
     def step(self, a: Tensor, b: Tensor) -> Tensor:
         """One update of both generators, then one of both discriminators, on unpaired batches in [-1, 1].
@@ -74,15 +79,24 @@ class CycleGAN(Training):
         """
         fake_b, fake_a, generator_losses = self._update_generators(a, b)
         judge_losses = self._update_judges(a, b, fake_a=fake_a, fake_b=fake_b)
+        self._take_average()
         return torch.cat((judge_losses, generator_losses)).detach()
 
+    def result(self) -> dict[str, nn.Module]:
+        """What was trained, `a_to_b` and `b_to_a`: the moving averages, where they are kept."""
+        return {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a} if self.average is None else dict(self.average.modules)
+
     def parts(self) -> Parts:
-        """The four networks, their optimizers and the histories."""
+        """The four networks, their optimizers and the histories, and the averages, where they are kept."""
         networks = {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a, "judge_a": self.judge_a, "judge_b": self.judge_b}
+        others: dict[str, Stateful] = {"history_a": self.history_a, "history_b": self.history_b}
+        if self.average is not None:
+            networks |= {f"average_{name}": module for name, module in self.average.modules.items()}
+            others["average"] = self.average
         return Parts(
             modules=networks,
             adams={"generator_adam": self.generator_adam, "judge_adam": self.judge_adam},
-            others={"history_a": self.history_a, "history_b": self.history_b},
+            others=others,
         )
 
     def _update_generators(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,6 +141,10 @@ class CycleGAN(Training):
         losses.sum().backward()
         self.judge_adam.step()
         return losses
+
+    def _take_average(self) -> None:
+        if self.average is not None:
+            self.average.update()
 
     def _judges_learn(self, learn: bool) -> None:
         # While the generators learn, gradients only pass through the discriminators; their own are not wanted.

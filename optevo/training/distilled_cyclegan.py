@@ -90,6 +90,7 @@ class DistilledCycleGAN(CycleGAN):
         more = self._more(a, b, fake_a=fake_a, fake_b=fake_b)
         more.sum().backward()
         self.generator_adam.step()
+        self._take_average()
         return torch.cat((more.new_zeros(len(CycleGAN.LOSSES)), more)).detach()
 
     def _translate(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

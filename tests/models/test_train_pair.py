@@ -53,20 +53,34 @@ def tensors(pair: Path) -> list[torch.Tensor]:
     return [value for _, module in load_pair(pair).named() for value in module.state_dict().values()]
 
 
-def test_a_training_that_was_interrupted_twice_equals_one_that_was_not(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_training_that_was_interrupted_twice_equals_one_that_was_not(
+    average: float, data: Path, tmp_path: Path
+) -> None:
     seen: list[tuple[int, int]] = []
-    train(data, tmp_path / "whole", on_step=lambda *step: seen.append(step))
+    train(data, tmp_path / "whole", on_step=lambda *step: seen.append(step), average=average)
     assert seen == [(step, 9) for step in range(1, 10)]  # 5 images in batches of 2 are 3 steps an epoch
     for last in (2, 7):
         with pytest.raises(Interrupted):
-            train(data, tmp_path / "broken", on_step=until(last))
+            train(data, tmp_path / "broken", on_step=until(last), average=average)
         assert not (tmp_path / "broken").exists()
     rest: list[int] = []
-    train(data, tmp_path / "broken", on_step=lambda done, total: rest.append(done))
+    train(data, tmp_path / "broken", on_step=lambda done, total: rest.append(done), average=average)
     assert rest == [8, 9]
     pairs = list(zip(tensors(tmp_path / "whole"), tensors(tmp_path / "broken"), strict=True))
     assert all(torch.equal(one, other) for one, other in pairs)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "data", "whole"]
+
+
+def test_a_pair_can_be_the_average_of_its_weights(data: Path, tmp_path: Path) -> None:
+    for name, average in (("plain", 0.0), ("average", 0.9)):
+        train(data, tmp_path / name, average=average)
+    plain, average = (load_pair(tmp_path / name) for name in ("plain", "average"))
+    weights = [dict(pair.a_to_b.named_parameters())["model.1.weight"] for pair in (plain, average)]
+    assert not torch.equal(*weights)
+    torch.testing.assert_close(*weights, rtol=0, atol=9 * 2e-4)  # in nine steps of Adam they cannot have gone farther
+    one, other = plain.judge_a.state_dict(), average.judge_a.state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_a_pair_says_what_it_was_trained_on(data: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def teachers() -> Translators:
 
 
 def run(root: Path, teachers: Translators, checkpoint: Path, *, on_step=None, about=None, **tables) -> CycleGAN:
-    tables = {"finetune": {"epochs": 1, "decay_epochs": 1, "batch_size": 2}, **tables}
+    tables = {"finetune": {"epochs": 1, "decay_epochs": 1, "batch_size": 2, "average": 0.9}, **tables}
     settings = small_settings(root, **tables)
     made = {name: make_table(getattr(teachers, name), channels=3, size=(16, 16), tie=True) for name in HALF}
     masks = {
@@ -78,6 +78,7 @@ def test_a_training_that_was_interrupted_equals_one_that_was_not(
     broken = run(root, teachers, tmp_path / "broken", on_step=kill, distillation={"mode": mode})
     # 5 images in batches of 2 are 3 steps an epoch, 2 epochs; none was done twice.
     assert seen == [(done, 6) for done in range(1, 7)]
+    assert whole.result()["a_to_b"] is whole.parts().modules["average_a_to_b"]
     for name, module in whole.parts().modules.items():
         other = broken.parts().modules[name].state_dict()
         assert all(torch.equal(value, other[key]) for key, value in module.state_dict().items()), name

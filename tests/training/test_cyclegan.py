@@ -177,3 +177,25 @@ def test_training_says_when_a_loss_is_no_longer_finite() -> None:
     plan = unpaired_plan(images, images, steps=2, batch_size=1, seed=0)
     with pytest.raises(DivergedError, match="step 2"):
         train(CycleGAN(**parts, engine=FP32), images, images, plan)
+
+
+def test_the_average_is_the_weights_mean_by_hand() -> None:
+    model = CycleGAN(**networks(), engine=FP32, average=0.3)
+    name, kept = "model.1.weight", dict(model.a_to_b.named_parameters())
+    by_hand = kept[name].detach().clone()
+    for step, (a, b) in enumerate(batches(3), start=1):
+        model.step(a, b)
+        decay = min(0.3, (step + 1) / (step + 10))  # 2/11, 3/12, 4/13 > 0.3
+        by_hand = decay * by_hand + (1 - decay) * kept[name].detach()
+    mean = model.result()["a_to_b"]
+    assert torch.allclose(dict(mean.named_parameters())[name], by_hand, rtol=0, atol=1e-12)
+    assert not torch.equal(by_hand, kept[name])
+    assert not any(parameter.requires_grad for parameter in mean.parameters())
+
+
+def test_the_average_changes_nothing_about_the_training() -> None:
+    plain, kept = (CycleGAN(**networks(), engine=FP32, average=average) for average in (0.0, 0.9))
+    for a, b in batches(2):
+        assert torch.equal(plain.step(a, b), kept.step(a, b))
+    assert plain.result()["b_to_a"] is plain.b_to_a
+    assert torch.equal(plain.b_to_a.state_dict()["model.1.weight"], kept.b_to_a.state_dict()["model.1.weight"])
