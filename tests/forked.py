@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TIMEOUT = 120  # seconds
+# As an interpreter begins, without what tests add later, which forks would be given too.
+PATH = [each for each in sys.path if each and Path(each) != Path(__file__).parent]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["optevo.cli.main", "optevo.api", "torchmetrics.image", "torchvision", "optuna.storages"])
 
@@ -32,7 +34,7 @@ def python(
     environment = dict(os.environ if env is None else env)
     with tempfile.TemporaryDirectory() as folder:
         files = [os.path.join(folder, name) for name in ("out", "err")]
-        process = _FORKS.Process(target=_run, args=(arguments, str(cwd or Path.cwd()), environment, files))
+        process = _FORKS.Process(target=_run, args=(arguments, str(cwd or Path.cwd()), environment, files, PATH))
         process.start()
         process.join(TIMEOUT)
         if process.exitcode is None:
@@ -43,16 +45,18 @@ def python(
     return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
 
 
-def _run(arguments: Sequence[str], folder: str, environment: Mapping[str, str], files: Sequence[str]) -> None:
+def _run(
+    arguments: Sequence[str], folder: str, environment: Mapping[str, str], files: Sequence[str], path: Sequence[str]
+) -> None:
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:] = [folder if arguments[0] == "-m" else os.path.dirname(arguments[0]), *path]
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = list(arguments)
-        sys.path.insert(0, os.path.dirname(arguments[0]))
         runpy.run_path(arguments[0], run_name="__main__")
