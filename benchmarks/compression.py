@@ -26,7 +26,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,8 +139,12 @@ class Run:
     @property
     def done(self) -> dict[str, Any]:
         """Every stage's result, whichever process made it."""
-        lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
-        return {entry["stage"]: entry["result"] for entry in map(json.loads, lines)}
+        found = {}
+        for line in self.ledger.read_text().splitlines() if self.ledger.exists() else []:
+            with suppress(json.JSONDecodeError):  # a line that a process is writing, or was killed at
+                entry = json.loads(line)
+                found[entry["stage"]] = entry["result"]
+        return found
 
     @contextmanager
     def alone(self, name: str, *, wait: bool = True) -> Iterator[bool]:

@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from optevo.data.kinds import Kind
 
 if TYPE_CHECKING:
     from optevo.data.check import CheckReport
 
 app = typer.Typer(name="data", help="Get and check images, in pairs or not.", no_args_is_help=True)
-
-Kind = Literal["pairs", "unpaired", "alone"]
 
 _SIZE_HELP = "HEIGHTxWIDTH, or one number for both"
 
@@ -62,12 +62,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Open every image and name what would stop a training. Exit code 2 when there is something."""
-    from optevo.data.check import check_alone, check_pairs, check_unpaired, looks_alone, looks_unpaired
+    from optevo.data.check import check_alone, check_pairs, check_unpaired, kind_of
 
     wanted = None if size is None else parse_size(size)
-    if kind is None:
-        kind = "alone" if looks_alone(folder) else "unpaired" if looks_unpaired(folder) else "pairs"
-    look = {"pairs": check_pairs, "unpaired": check_unpaired, "alone": check_alone}[kind]
+    look = {"pairs": check_pairs, "unpaired": check_unpaired, "alone": check_alone}[kind or kind_of(folder)]
     with _bar("check", bytes_=False) as progress:
         report = look(folder, size=wanted, multiple_of=multiple_of, progress=progress)
     if as_json:

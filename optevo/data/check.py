@@ -8,22 +8,24 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
-from optevo.data import collection_files
-from optevo.data.collection_files import find_collection, read_array
-from optevo.data.images import DEFAULT_MAX_PIXELS, halves, open_image
+from optevo.data.collection_files import find_collection, read_array, too_few
+from optevo.data.images import halves, open_image
+from optevo.data.kinds import Kind
 from optevo.data.pairs import PairFile, list_pairs
 from optevo.data.unpaired_files import LEAST, find_unpaired
 from optevo.errors import UsageError
 
 GREY = "grey among colours, from which a translator learns to drop the colours"
 
-Kind = Literal["pairs", "unpaired", "alone"]
+# Called with the pairs or images done, and all of them.
+Progress = Callable[[int, int], None] | None
 
 _NAMED = 5  # how many files a warning that may concern all of them names
 
@@ -93,9 +95,7 @@ def check_pairs(
     *,
     size: tuple[int, int] | None = None,
     multiple_of: int | None = None,
-    workers: int | None = None,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> CheckReport:
     """Decode every image under `root`, and report.
 
@@ -108,8 +108,6 @@ def check_pairs(
         root: a folder in any layout of `find_pairs`.
         size: (height, width) that the training will use.
         multiple_of: what height and width must be multiples of: 2^depth of a U-Net.
-        workers: decoding threads; by default one a core, at most 8.
-        max_pixels: as in `read_image`.
         progress: called with (pairs done, pairs in all).
 
     Raises:
@@ -117,7 +115,7 @@ def check_pairs(
     """
     listing = list_pairs(root)
     entries = [(split, pair) for split, pairs in listing.pairs.items() for pair in pairs]
-    seen = _all_seen(entries, _look, workers=workers, max_pixels=max_pixels, progress=progress)
+    seen = _all_seen(entries, _look, progress=progress)
     good = [one for one in seen if not one.problems]
     return CheckReport(
         root=Path(root),
@@ -140,9 +138,7 @@ def check_unpaired(
     *,
     size: tuple[int, int] | None = None,
     multiple_of: int | None = None,
-    workers: int | None = None,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> CheckReport:
     """Decode every image of two domains without pairs, and report.
 
@@ -166,7 +162,7 @@ def check_unpaired(
         for split, listed in splits.items()
         for file in listed
     ]
-    seen = _all_seen(entries, _look_alone, workers=workers, max_pixels=max_pixels, progress=progress)
+    seen = _all_seen(entries, _look_alone, progress=progress)
     good = [one for one in seen if not one.problems]
     counts = _tally(one.split for one in seen)
     domains = {domain: [one for one in good if one.split.endswith(domain)] for domain in "AB"}
@@ -201,9 +197,7 @@ def check_alone(
     *,
     size: tuple[int, int] | None = None,
     multiple_of: int | None = None,
-    workers: int | None = None,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> CheckReport:
     """Decode every image of a collection, and report.
 
@@ -221,7 +215,7 @@ def check_alone(
     found = find_collection(Path(root))
     if found.files:
         entries = [("train", PairFile(path.name, path, None)) for path in found.files]
-        seen = _all_seen(entries, _look_alone, workers=workers, max_pixels=max_pixels, progress=progress)
+        seen = _all_seen(entries, _look_alone, progress=progress)
     else:
         seen = [one for path in found.source for one in _look_inside(path)]
     good = [one for one in seen if not one.problems]
@@ -235,33 +229,32 @@ def check_alone(
         channels=_tally(_COLOUR[one.channels[0]] for one in good),
         problems=[
             *(problem for one in seen for problem in one.problems),
-            *_too_few(Path(root), len(seen) if found.files else len(good)),
+            *too_few(Path(root), len(seen) if found.files else len(good)),
             *_indivisible(judged, size=size, multiple_of=multiple_of),
         ],
         warnings=[
             *_small(judged, size=size, noun="images" if found.files else "files"),
             *_unlike(judged, size=size, noun="images" if found.files else "files"),
-            *(_warning(_rarer(good), "unlike the others in having colours, or none", noun="images")),
+            *_warning(_rarer(good), "unlike the others in having colours, or none", noun="images"),
         ],
     )
 
 
-def looks_unpaired(root: Path) -> bool:
-    """Whether a folder holds two domains of images of which no two have a name in common."""
-    try:
+def kind_of(root: Path) -> Kind:
+    """What lies at `root`, where names tell it.
+
+    An array of images is alone, and two domains without a name in common are unpaired. Everything else is taken for
+    pairs, which a folder of images may well be.
+    """
+    with suppress(UsageError):
+        if find_collection(root).source:
+            return "alone"
+    with suppress(UsageError):
         listing = list_pairs(root)
         find_unpaired(root, val_fraction=0, test_fraction=0, seed=0)
-    except UsageError:
-        return False
-    return not any(listing.pairs.values())
-
-
-def looks_alone(root: Path) -> bool:
-    """Whether something is an array of images, which pairs never are. A folder of images may be either."""
-    try:
-        return bool(find_collection(root).source)
-    except UsageError:
-        return False
+        if not any(listing.pairs.values()):
+            return "unpaired"
+    return "pairs"
 
 
 _COLOUR = {1: "grey", 3: "RGB"}
@@ -273,24 +266,22 @@ def _tally(values: Iterable[str]) -> dict[str, int]:
 
 def _all_seen(
     entries: Sequence[tuple[str, PairFile]],
-    look: Callable[..., _Seen],
+    look: Callable[[str, PairFile], _Seen],
     *,
-    workers: int | None,
-    max_pixels: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> list[_Seen]:
     seen: list[_Seen] = []
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        for one in pool.map(lambda entry: look(*entry, max_pixels=max_pixels), entries):
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for one in pool.map(lambda entry: look(*entry), entries):
             seen.append(one)
             if progress is not None:
                 progress(len(seen), len(entries))
     return seen
 
 
-def _look_alone(split: str, file: PairFile, *, max_pixels: int) -> _Seen:
+def _look_alone(split: str, file: PairFile) -> _Seen:
     try:
-        image = open_image(file.a, max_pixels=max_pixels)
+        image = open_image(file.a)
     except UsageError as error:
         return _Seen(split, file, problems=(str(error),))
     bands = len(image.getbands())
@@ -317,11 +308,6 @@ def _look_inside(path: Path) -> list[_Seen]:
     return [_Seen("train", file, (height, width), (channels,))] * count
 
 
-def _too_few(root: Path, count: int) -> list[str]:
-    least = collection_files.LEAST
-    return [] if count >= least else [f"{root}: {count} images; it takes at least {least}"]
-
-
 def _lonely(root: Path, counts: dict[str, int]) -> list[str]:
     found = ((domain, counts.get(f"train {domain}", 0)) for domain in "AB")
     return [
@@ -339,13 +325,13 @@ def _grey_among_colours(seen: Sequence[_Seen], *, domain: str) -> list[str]:
     return _warning(grey, GREY, noun=f"images of {domain}")
 
 
-def _look(split: str, pair: PairFile, *, max_pixels: int) -> _Seen:
+def _look(split: str, pair: PairFile) -> _Seen:
     opened: list[Image.Image] = []
     problems: list[str] = []
     # Each file by itself, so that both halves are named when both are damaged.
     for path in (pair.a,) if pair.b is None else (pair.a, pair.b):
         try:
-            image = open_image(path, max_pixels=max_pixels)
+            image = open_image(path)
             opened += halves(image, path=path) if pair.b is None else (image,)
         except UsageError as error:
             problems.append(str(error))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from optevo.data.collection_files import LEAST, Collection, Pixels, read_array
+from optevo.data.collection_files import Collection, Pixels, read_array, too_few
 from optevo.data.images import to_array, to_channels
 from optevo.data.resident import ResidentImages, images_of, load_images
 from optevo.errors import UsageError
@@ -39,8 +39,8 @@ def load_collection(
 
 
 def _chosen(count: int, *, most: int | None, seed: int, root: Path) -> NDArray[np.int64]:
-    if count < LEAST or (most is not None and most < LEAST):
-        raise UsageError(f"{root}: {count if most is None else min(count, most)} images; it takes at least {LEAST}")
+    for problem in too_few(root, count if most is None else min(count, most)):
+        raise UsageError(problem)
     if most is None or most >= count:
         return np.arange(count)
     # Not the first ones: folders and arrays are often sorted by what they show.

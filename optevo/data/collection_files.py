@@ -77,6 +77,11 @@ def find_collection(root: Path) -> Collection:
     return Collection(root, files=files)
 
 
+def too_few(root: Path, count: int) -> list[str]:
+    """What is wrong with so many images; nothing where they are enough."""
+    return [] if count >= LEAST else [f"{root}: {count} images; it takes at least {LEAST}"]
+
+
 def read_array(path: Path) -> Pixels:
     """The images of one file, uint8 (N, height, width, 1 or 3).
 

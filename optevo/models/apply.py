@@ -13,6 +13,7 @@ from PIL import Image
 from optevo.data.images import DEFAULT_MAX_PIXELS, read_image
 from optevo.data.pairs import SUFFIXES, natural_key
 from optevo.errors import OptevoError, UsageError
+from optevo.models.families import TAKES_NOISE
 from optevo.models.onnx_file import Array, one_line, open_onnx
 
 Pixels = NDArray[np.uint8]
@@ -136,7 +137,7 @@ def open_translator(model: Path, *, device: str = "auto") -> Translator:
     if model.suffix == ".onnx":
         opened = open_onnx(model, device=device)
         if opened.facts.latent:
-            raise UsageError(f"{model}: makes images of noise, and this takes a translator; see `optevo model sample`.")
+            raise UsageError(f"{model}: {TAKES_NOISE}")
         return Translator(opened, opened.facts.multiple, opened.facts.least, opened.facts.input_channels)
     if model.is_file():
         raise UsageError(f"{model}: is neither a model folder nor an .onnx file; name one of them")

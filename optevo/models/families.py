@@ -44,6 +44,10 @@ class Architecture(Protocol):
         ...
 
 
+# What is said where a model's images are wanted as its input.
+TAKES_NOISE = "makes images of noise, and this takes a translator; see `optevo model sample`."
+
+
 @dataclass(frozen=True)
 class Family:
     """One kind of generator.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from optevo import __version__
 from optevo.errors import OptevoError, UsageError
-from optevo.models.families import FAMILIES
+from optevo.models.families import FAMILIES, TAKES_NOISE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -141,7 +141,7 @@ def translator_facts(folder: Path) -> ModelFacts:
     """
     facts = read_facts(folder)
     if FAMILIES[facts.family].takes != "images":
-        raise UsageError(f"{folder}: makes images of noise, and this takes a translator; see `optevo model sample`.")
+        raise UsageError(f"{folder}: {TAKES_NOISE}")
     return facts
 
 

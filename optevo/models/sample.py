@@ -53,16 +53,14 @@ def _images(model: Path, *, count: int, seed: int, device: str) -> Iterator[Pixe
 
     from optevo.models.train import to_pixels
 
-    translates = UsageError(f"{model}: translates images and makes none of noise; use `optevo model apply`.")
-    if model.suffix == ".onnx":
-        opened = open_onnx(model, device=device)
-        if not opened.facts.latent:
-            raise translates
-        drawn = noise_batches(opened.facts.latent, count=count, seed=seed)
-        return (pixels for noise in drawn for pixels in to_pixels(torch.from_numpy(opened(noise))))
-    if FAMILIES[read_facts(model).family].takes != "noise":
-        raise translates
-    return samples(load_generator(model, device=device), count=count, seed=seed)
+    opened = open_onnx(model, device=device) if model.suffix == ".onnx" else None
+    takes_noise = opened.facts.latent > 0 if opened else FAMILIES[read_facts(model).family].takes == "noise"
+    if not takes_noise:
+        raise UsageError(f"{model}: translates images and makes none of noise; use `optevo model apply`.")
+    if opened is None:
+        return samples(load_generator(model, device=device), count=count, seed=seed)
+    drawn = noise_batches(opened.facts.latent, count=count, seed=seed)
+    return (pixels for noise in drawn for pixels in to_pixels(torch.from_numpy(opened(noise))))
 
 
 def samples(generator: "nn.Module", *, count: int, seed: int) -> Iterator[Pixels]:

@@ -27,6 +27,8 @@ LOCK = 60
 
 # Seconds between looks at an empty database whose tables somebody else creates just now.
 SCHEMA_RACES = (0.05, 0.2, 0.5, 1.0, 2.0)
+# How SQLite and PostgreSQL say that it has: of the tables, and of the rows with the schema's version.
+MADE_BY_ANOTHER = ("already exists", "UNIQUE constraint", "duplicate key")
 
 # libpq's settings: without them a host that swallows packets would be waited for until the system gives up, after
 # minutes for a new connection and hours for an open one.
@@ -109,14 +111,14 @@ def open_store(url: str) -> RDBStorage:
 
 def _connected(url: str, options: dict[str, Any]) -> BulkStorage:
     """The storage; where others create the same tables at this moment, once they have."""
-    for pause in SCHEMA_RACES:
+    for pause in (*SCHEMA_RACES, None):
         try:
             return BulkStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, engine_kwargs=options)
         except SQLAlchemyError as error:
-            if not any(sign in str(error) for sign in ("already exists", "duplicate key", "UNIQUE constraint")):
+            if pause is None or not any(sign in str(error) for sign in MADE_BY_ANOTHER):
                 raise
             time.sleep(pause)
-    return BulkStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, engine_kwargs=options)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def reason(error: BaseException) -> str:

@@ -189,10 +189,7 @@ def check_images(root: Path) -> None:
     Raises:
         UsageError: Names the first that will not do.
     """
-    report = check_pairs(root)
-    if report.problems:
-        more = f" (and {len(report.problems) - 1} more; `optevo data check {root}` names all)"
-        raise UsageError(report.problems[0] + (more if len(report.problems) > 1 else ""))
+    check_pairs(root).demand()
 
 
 def _check_budgets(spec: UNetSpec) -> None:

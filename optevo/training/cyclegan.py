@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from optevo.data.resident import ResidentImages
 from optevo.data.unpaired import UnpairedPlan, unpaired_batch
-from optevo.training.average import Average
-from optevo.training.base import Parts, Stateful, Training
+from optevo.training.average import moving_average
+from optevo.training.base import Parts, Training
 from optevo.training.engine import Engine
 from optevo.training.losses import l1, lsgan, lsgan_discriminator_loss
 from optevo.training.pix2pix import CHECK_EVERY, Schedule, check_finite
@@ -68,7 +68,7 @@ class CycleGAN(Training):
         self.generator_adam = adam(self.a_to_b, self.b_to_a)
         self.judge_adam = adam(self.judge_a, self.judge_b)
         learning = {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a}
-        self.average = Average(learning, decay=average) if average else None
+        self._averages = {n: moving_average(module, decay=average) for n, module in learning.items()} if average else {}
 
     def step(self, a: Tensor, b: Tensor) -> Tensor:
         """One update of both generators, then one of both discriminators, on unpaired batches in [-1, 1].
@@ -84,19 +84,17 @@ class CycleGAN(Training):
 
     def result(self) -> dict[str, nn.Module]:
         """What was trained, `a_to_b` and `b_to_a`: the moving averages, where they are kept."""
-        return {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a} if self.average is None else dict(self.average.modules)
+        averages = {name: average.module for name, average in self._averages.items()}
+        return averages or {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a}
 
     def parts(self) -> Parts:
         """The four networks, their optimizers and the histories, and the averages, where they are kept."""
         networks = {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a, "judge_a": self.judge_a, "judge_b": self.judge_b}
-        others: dict[str, Stateful] = {"history_a": self.history_a, "history_b": self.history_b}
-        if self.average is not None:
-            networks |= {f"average_{name}": module for name, module in self.average.modules.items()}
-            others["average"] = self.average
+        networks |= {f"average_{name}": average for name, average in self._averages.items()}
         return Parts(
             modules=networks,
             adams={"generator_adam": self.generator_adam, "judge_adam": self.judge_adam},
-            others=others,
+            others={"history_a": self.history_a, "history_b": self.history_b},
         )
 
     def _update_generators(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,8 +141,8 @@ class CycleGAN(Training):
         return losses
 
     def _take_average(self) -> None:
-        if self.average is not None:
-            self.average.update()
+        for name, average in self._averages.items():
+            average.update_parameters(getattr(self, name))
 
     def _judges_learn(self, learn: bool) -> None:
         # While the generators learn, gradients only pass through the discriminators; their own are not wanted.

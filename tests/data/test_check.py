@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sample_images import ab_folder, huge_png, noise, save, truncated_jpeg
 
-from optevo.data.check import check_pairs, check_unpaired, looks_unpaired
+from optevo.data.check import check_pairs, check_unpaired, kind_of
 from optevo.errors import UsageError
 
 
@@ -129,7 +129,7 @@ def test_two_domains_without_pairs(tmp_path: Path) -> None:
     (tmp_path / "testB" / "words.jpg").write_text("words")
     calls: list[tuple[int, int]] = []
     report = check_unpaired(tmp_path, size=(8, 8), multiple_of=4, progress=lambda *call: calls.append(call))
-    assert looks_unpaired(tmp_path)
+    assert kind_of(tmp_path) == "unpaired"
     assert report.kind == "unpaired"
     assert report.counts == {"train A": 4, "train B": 6, "test A": 2, "test B": 2}
     assert report.sizes == {"A 8x8": 5, "A 16x8": 1, "B 8x8": 7}
@@ -157,8 +157,8 @@ def test_a_domain_of_one_image_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_pairs_do_not_look_unpaired(tmp_path: Path) -> None:
-    assert not looks_unpaired(ab_folder(tmp_path / "ab", {"train": 2}))
-    assert not looks_unpaired(tmp_path / "none")
+    assert kind_of(ab_folder(tmp_path / "ab", {"train": 2})) == "pairs"
+    assert kind_of(tmp_path / "none") == "pairs"
     for half in "AB":
         save(tmp_path / "two" / half / "1.png", noise(8, 8))
-    assert not looks_unpaired(tmp_path / "two")
+    assert kind_of(tmp_path / "two") == "pairs"

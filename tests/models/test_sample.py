@@ -1,6 +1,9 @@
 """Model folders of generators that take noise: written by a fine-tuning, loaded, drawn from, refused elsewhere."""
 
+import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -98,9 +101,12 @@ def test_images_are_drawn_from_it(model: Path, tmp_path: Path) -> None:
 def test_it_is_exported_and_the_file_draws_the_same(model: Path, half: bool, tmp_path: Path) -> None:
     for module in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(module, reason="ONNX needs the extra: pip install 'optevo[onnx]'")
-    report = api.export(model, half=half)
+    exported = optevo(tmp_path, "model", "export", model, "--json", *(["--half"] if half else []))
+    assert (exported.returncode, exported.stderr) == (0, "")
+    report = SimpleNamespace(**json.loads(exported.stdout))
+    report.path = Path(report.path)
     assert report.path == model / f"generator{'-fp16' if half else ''}.onnx"
-    assert (report.takes, report.multiple, report.shapes) == ("noise", None, ((8, 4), (1, 4), (3, 4)))
+    assert (report.takes, report.multiple, report.shapes) == ("noise", None, [[8, 4], [1, 4], [3, 4]])
     assert report.largest_difference < (2e-2 if half else 1e-5)
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     with pytest.raises(UsageError, match="makes images of noise"):
@@ -114,10 +120,12 @@ def test_it_is_exported_and_the_file_draws_the_same(model: Path, half: bool, tmp
 
 
 def test_a_pt2_export_takes_any_batch(model: Path) -> None:
-    report = api.export(model, format="pt2")
-    assert (report.path, report.size) == (model / "generator.pt2", None)
+    told = optevo(model.parent, "model", "export", "model", "--format", "pt2")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert re.match(r"model/generator.pt2: .* MiB, pt2, any batch, of 4 numbers of noise\n", told.stdout)
+    assert "on noise as 8x4, 1x4, 3x4: largest difference" in told.stdout
     noise = torch.rand(5, 4) * 2 - 1
-    got = torch.export.load(report.path).module()(noise)
+    got = torch.export.load(model / "generator.pt2").module()(noise)
     assert (got - library.load_generator(model)(noise)).abs().max() < 1e-5
 
 

@@ -52,7 +52,7 @@ def work(url: str, limit: int) -> None:
 
 
 def disturb(search: Search) -> None:
-    """Somebody trains, somebody's trial was pruned, one was killed, and one has only just begun."""
+    """Somebody trains, somebody's trial was pruned, one was killed, one found nothing to do, and one has only begun."""
     study, sampler = search.study, search.sampler
     frontier = sampler.frontier(study)
     for state in (TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING):
@@ -60,6 +60,7 @@ def disturb(search: Search) -> None:
             return
         claim = sampler._claim(frontier, slot).to_attribute()
         study.add_trial(optuna.create_trial(state=state, system_attrs={CLAIM: claim}, user_attrs={"worker": "me:1"}))
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL))  # it found no free slot
     study._storage.create_new_trial(study._study_id)
 
 

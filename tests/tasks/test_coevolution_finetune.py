@@ -78,7 +78,7 @@ def test_a_training_that_was_interrupted_equals_one_that_was_not(
     broken = run(root, teachers, tmp_path / "broken", on_step=kill, distillation={"mode": mode})
     # 5 images in batches of 2 are 3 steps an epoch, 2 epochs; none was done twice.
     assert seen == [(done, 6) for done in range(1, 7)]
-    assert whole.result()["a_to_b"] is whole.parts().modules["average_a_to_b"]
+    assert whole.result()["a_to_b"] is whole.parts().modules["average_a_to_b"].module
     for name, module in whole.parts().modules.items():
         other = broken.parts().modules[name].state_dict()
         assert all(torch.equal(value, other[key]) for key, value in module.state_dict().items()), name

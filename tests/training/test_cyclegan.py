@@ -182,11 +182,13 @@ def test_training_says_when_a_loss_is_no_longer_finite() -> None:
 def test_the_average_is_the_weights_mean_by_hand() -> None:
     model = CycleGAN(**networks(), engine=FP32, average=0.3)
     name, kept = "model.1.weight", dict(model.a_to_b.named_parameters())
-    by_hand = kept[name].detach().clone()
-    for step, (a, b) in enumerate(batches(3), start=1):
+    steps = []
+    for a, b in batches(4):
         model.step(a, b)
-        decay = min(0.3, (step + 1) / (step + 10))  # 2/11, 3/12, 4/13 > 0.3
-        by_hand = decay * by_hand + (1 - decay) * kept[name].detach()
+        steps.append(kept[name].detach().clone())
+    by_hand = steps[0]
+    for decay, newest in zip((2 / 11, 3 / 12, 0.3), steps[1:], strict=True):  # 4 / 13 is more than 0.3
+        by_hand = decay * by_hand + (1 - decay) * newest
     mean = model.result()["a_to_b"]
     assert torch.allclose(dict(mean.named_parameters())[name], by_hand, rtol=0, atol=1e-12)
     assert not torch.equal(by_hand, kept[name])
