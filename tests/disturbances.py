@@ -108,8 +108,24 @@ class Member:
     process: Process
     identity: str | None
     begun: float
-    frozen_until: float | None = None
+    thaw: threading.Timer | None = None
     computed: float = 0.0
+
+    @property
+    def frozen(self) -> bool:
+        return self.thaw is not None and self.thaw.is_alive()
+
+    def freeze(self, seconds: float) -> None:
+        """Stop it, and let it go on then by a clock of its own: whoever stopped it may have to wait for its locks."""
+        os.kill(self.process.pid or 0, signal.SIGSTOP)
+        self.thaw = threading.Timer(seconds, os.kill, (self.process.pid or 0, signal.SIGCONT))
+        self.thaw.daemon = True
+        self.thaw.start()
+
+    def kill(self) -> None:
+        if self.thaw is not None:
+            self.thaw.cancel()
+        self.process.kill()
 
     def compute_seconds(self) -> float:
         """Seconds of a processor that it has used; where it has ended, up to when it was last seen."""
@@ -177,7 +193,7 @@ class Team:
                 time.sleep(0.01)
         finally:
             for member in self._members:
-                member.process.kill()
+                member.kill()
             if self._busy is not None:
                 self._busy.join()
         return time.monotonic() - begun
@@ -195,9 +211,6 @@ class Team:
     def _alive(self) -> bool:
         """Whether anybody works. Who was killed is replaced; who has nothing left to do is not."""
         for place, member in enumerate(self._members):
-            if member.frozen_until is not None and time.monotonic() >= member.frozen_until:
-                os.kill(member.process.pid or 0, signal.SIGCONT)
-                member.frozen_until = None
             if member.code is not None and member.code < 0:
                 if member.identity not in self.killed:
                     self._note_killed(member)
@@ -214,19 +227,18 @@ class Team:
     def _happens(self, name: str, dice: random.Random) -> bool:
         """Let it happen; False where it cannot now."""
         if name in ("kills", "freezes"):
-            there = [m for m in self._members if m.code is None and m.frozen_until is None]
+            there = [m for m in self._members if m.code is None and not m.frozen]
             there = [m for m in there if self._age(m) >= self.plan.age]
             if not there:
                 return False
             victim = dice.choice(there)
             if name == "kills":
-                victim.process.kill()
+                victim.kill()
                 while victim.code is None:
                     time.sleep(0.001)
                 self._note_killed(victim)
             else:
-                os.kill(victim.process.pid or 0, signal.SIGSTOP)
-                victim.frozen_until = time.monotonic() + self.plan.frozen
+                victim.freeze(self.plan.frozen)
         else:
             if self._busy is not None and self._busy.is_alive():
                 return False
