@@ -35,7 +35,7 @@ import optuna
 from recording import RESULTS, hardware, rounded
 
 from optevo import api
-from optevo.compression import best_pair
+from optevo.api.compression import best_pair
 from optevo.data.resident import load_images
 from optevo.data.unpaired_files import find_unpaired
 from optevo.evolution import generator

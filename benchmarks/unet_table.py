@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/unet-table"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="train nothing more")
-    parser.add_argument("--most", type=int, default=700, help="seeds of one architecture at most")
+    parser.add_argument("--most", type=int, default=1000, help="seeds of one architecture at most")
     arguments = parser.parse_args()
     most = 0 if arguments.write else arguments.most
     make(arguments.data, work=arguments.work, workers=arguments.workers, most=most)

@@ -129,7 +129,7 @@ def show(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
 def best(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
     """The winner, with its spread over the final's seeds; of a co-evolution the winners of both populations."""
     from optevo import api
-    from optevo.compression import BestPair
+    from optevo.api.compression import BestPair
 
     winner = api.winners(name, storage=storage)
     if as_json:

@@ -12,7 +12,7 @@ from command_line import SPEC
 from command_line import optevo as run
 
 import optevo
-from optevo import api
+from optevo.search.study import open_search
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_the_study_continuable(workplace: Path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    study = api.open_search("long", url=f"sqlite:///{workplace / 'storage' / 'optevo.db'}").study
+    study = open_search("long", url=f"sqlite:///{workplace / 'storage' / 'optevo.db'}").study
     deadline = time.monotonic() + 60
     while not any(trial.state.name == "RUNNING" for trial in study.get_trials()) and time.monotonic() < deadline:
         time.sleep(0.1)

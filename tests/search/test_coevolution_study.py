@@ -14,7 +14,7 @@ from small_translators import small_translators
 from unpaired_folder import unpaired_folder
 
 from optevo import api
-from optevo.compression import BestPair
+from optevo.api.compression import BestPair
 from optevo.cost.counted import parameters
 from optevo.errors import UsageError
 from optevo.models.pair import PairFacts, load_pair, save_pair

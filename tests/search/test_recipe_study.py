@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from small_features import SmallFeatures, work
 
 from optevo import api
+from optevo.api.recipes import BestRecipe
 from optevo.errors import UsageError
 from optevo.metrics import unpaired
 from optevo.metrics.distribution import load_inception
-from optevo.recipes import BestRecipe
 from optevo.samplers import GuestSampler, claim_of
 from optevo.search.spec import RecipeSpec, parse_spec
 from optevo.search.study import open_search

@@ -1,4 +1,4 @@
-"""What the commands do for a search for recipes, as functions: its winner."""
+"""The winner of a search for recipes."""
 
 from dataclasses import dataclass
 from typing import Any

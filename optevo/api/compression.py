@@ -1,4 +1,4 @@
-"""What the commands do for a co-evolution, as functions: its winners, and their fine-tuning into a pair folder."""
+"""A co-evolution's winners, and their fine-tuning into a pair folder."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -82,14 +82,12 @@ def finetune_winners(
     *,
     seed: int,
     data: Path | None,
-    artifacts: str | None,
     checkpoints: "Checkpoints",
     on_step: Callable[[int, int], None],
 ) -> Path:
     """Train both winners together from the weights that they inherit, and write their pair folder.
 
     Args:
-        artifacts: Where the study's artifact store is from here, if not where it was created to be.
         others: As of :func:`optevo.api.finetune`.
 
     Raises:
@@ -110,7 +108,7 @@ def finetune_winners(
     spec, winners = coevolution_spec(search), _winners(search)
     search.check_images(root=data)
     splits = find_unpaired_splits(spec.data, root=data, seed=spec.seed)
-    teachers = unpack_teachers(search.read_file(TEACHERS, artifacts=artifacts))
+    teachers = unpack_teachers(search.read_file(TEACHERS))
     masks = {direction: chosen for direction, (_, chosen) in winners.items()}
     students = compressed(teachers, masks, tables=tables_of(search.record.facts), settings=spec)
     engine = resolve(device=spec.engine.device, precision=search.record.precision, threads=spec.finetune.threads)
