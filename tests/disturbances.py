@@ -278,9 +278,9 @@ class Team:
 
 def hurry() -> None:
     """Shorten the time after which a silent worker counts as dead, in this process."""
-    from optevo.search import worker
+    from optevo.search import living, worker
 
-    for module in (store, worker):
+    for module in (store, living, worker):
         module.HEARTBEAT, module.GRACE = HEARTBEAT, GRACE  # type: ignore[attr-defined]
 
 
@@ -426,7 +426,8 @@ class Arithmetic:
 def calculate(work: Work) -> None:
     """The product's worker with arithmetic in the place of training; each individual has a small file."""
     from optevo.search.collecting import Collector
-    from optevo.search.worker import Worker, heartbeat
+    from optevo.search.living import heartbeat
+    from optevo.search.worker import Worker
 
     search = open_search(NAME, url=work.url)
     artifacts = Artifacts(artifacts_url(search.url, recorded=search.record.artifacts))

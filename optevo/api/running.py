@@ -152,8 +152,8 @@ def _keeper_of_pictures(collector: "Collector", search: Search, task: Any) -> Ca
     import tempfile
 
     from optevo.reports.pictures import save_picture
+    from optevo.search.living import heartbeat
     from optevo.search.patient_store import ArtifactError
-    from optevo.search.worker import heartbeat
 
     def keep(trial: Any, evaluation: Any) -> None:
         collector.after_individual()

@@ -5,43 +5,39 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import Any
 
-import torch
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optevo.errors import InterruptedRunError, OptevoError
 from optevo.evolution import generator
 from optevo.samplers import SlotSampler, Standing, claim_of
 from optevo.samplers.outages import is_outage
-from optevo.samplers.records import fail_silent
 from optevo.samplers.running import pause
-from optevo.samplers.slots import CLAIM, FAILURE, Claim
-from optevo.search import processes
+from optevo.samplers.slots import Claim
 from optevo.search.artifacts import Artifacts, artifacts_url
 from optevo.search.checkpoint_store import CheckpointStore
 from optevo.search.checkpoints import StoredCheckpoints, TakenOverError
 from optevo.search.legacies import Legacies
+from optevo.search.living import anyone_training, ask, heartbeat, sweep
 from optevo.search.patient_store import ArtifactError
-from optevo.search.processes import PROCESS, is_gone
 from optevo.search.progress import canonical_trials, stop_reason
 from optevo.search.pruning import is_hopeless
 from optevo.search.retrying import DatabaseAwayError, Patience
-from optevo.search.store import GRACE, HEARTBEAT, reason
+from optevo.search.store import GRACE, reason
 from optevo.search.study import Search, begin_final, sampler_of
 from optevo.search.systems import Task
+from optevo.search.telling import failure_kind, give_up, hand_back, tell, tell_failure, unless_away, unless_swept
 from optevo.search.versions import check_versions, versions
-from optevo.tasks.evaluation import Evaluation, OverBudgetError, Report
+from optevo.tasks.evaluation import Evaluation, Report
 from optevo.training.engine import Engine, resolve
-from optevo.training.pix2pix import DivergedError
 
 log = logging.getLogger("optevo.worker")
 
@@ -136,7 +132,7 @@ class Worker:
         if final is not None:
             return final
         self._sweep(self.search.study)
-        if _anyone_training(self.search.study):
+        if anyone_training(self.search.study):
             return Standing.WAIT
         trials = canonical_trials(self.search)
         if not any(trial.state == TrialState.COMPLETE for trial in trials):
@@ -219,14 +215,14 @@ class Worker:
         if isinstance(place, Standing):
             return place
         try:
-            trial = _ask(study)
+            trial = ask(study)
             claim = claim_of(study._storage.get_trial(trial._trial_id))
         except UpdateFinishedTrialError:
             # An outage in the middle of the claim was long enough for others to give the slot away.
             log.warning("a trial was given to another worker before its training began")
             return None
         if claim is None:
-            _give_up(study, trial, "lost the race for a slot")
+            give_up(study, trial, "lost the race for a slot")
             return None
         return trial, claim
 
@@ -254,7 +250,7 @@ class Worker:
 
         def report(value: float, step: int) -> bool:
             def store() -> bool:
-                with _unless_swept(study, trial):
+                with unless_swept(study, trial):
                     trial.report(value, step)
                 return prunes and self._is_hopeless(study, trial)
 
@@ -293,17 +289,17 @@ class Worker:
                 seconds = time.monotonic() - started
                 self.patience.through(lambda: self._leave(trial, evaluation))
         except (InterruptedRunError, KeyboardInterrupt):
-            with _unless_away(trial.number):
-                _give_up(study, trial, "interrupted")
+            with unless_away(trial.number):
+                give_up(study, trial, "interrupted")
             raise
         except DatabaseAwayError:  # Nothing of the individual's.
             raise
         except TakenOverError as error:
-            _give_up(study, trial, str(error))
+            give_up(study, trial, str(error))
             return "taken_over"
         except ArtifactError as error:  # Nor this, see optevo.search.legacies.
             why = str(error)[:500]
-            if not self.patience.through(lambda: _hand_back(study, trial, why)):
+            if not self.patience.through(lambda: hand_back(study, trial, why)):
                 return "given away"
             raise OptevoError(f"trial {trial.number} is given back: {error}.") from error
         except Exception as error:  # Whatever a training raises ends that trial only; failure_kind says what it was.
@@ -312,10 +308,10 @@ class Worker:
                 log.exception("trial %d failed", trial.number)
             log.warning("trial %d: %s (%s)", trial.number, kind, error)
             text = f"{kind}: {error}"[:500]
-            self.patience.through(lambda: _tell_failure(study, trial, kind, text))
+            self.patience.through(lambda: tell_failure(study, trial, kind, text))
             return kind
         self.patience.through(lambda: self._keep(study, trial, evaluation))
-        self.patience.through(lambda: _tell(study, trial, evaluation, seconds))
+        self.patience.through(lambda: tell(study, trial, evaluation, seconds))
         return None
 
     def _individual(self, study: Study, trial: Trial) -> Any:
@@ -331,7 +327,7 @@ class Worker:
 
     def _keep(self, study: Study, trial: Trial, evaluation: Evaluation) -> None:
         try:
-            with _unless_swept(study, trial):
+            with unless_swept(study, trial):
                 self.keep(trial, evaluation)
         except Exception as error:  # Whatever a disk or an object store raises.
             if is_outage(error):
@@ -347,69 +343,6 @@ class Worker:
 def training_seed(*key: int | str) -> int:
     """A seed for torch that depends on the key alone, such as (seed, population, generation, slot)."""
     return int(generator(*key, "training").integers(2**63))
-
-
-def failure_kind(error: BaseException) -> str:
-    """What an exception of a training means, see :data:`optevo.samplers.slots.BOUNDS`."""
-    if isinstance(error, DivergedError):
-        return "nan"
-    if isinstance(error, OverBudgetError):
-        return "over_budget"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-        return "out_of_memory"
-    return "error"
-
-
-def sweep(study: Study, *, silent: bool = True) -> None:
-    """Give the individuals of dead workers out again: of this machine's at once, of others' when they fall silent.
-
-    Also what this very process began and lost to an outage: it is called when it trains nothing. That trial loses its
-    claim, too: a database that fails again and again says nothing against an individual.
-
-    Args:
-        silent: Whether to look for those who fell silent.
-    """
-    mine = processes.identity()
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        process = trial.system_attrs.get(PROCESS)
-        if process is None or not (process == mine or is_gone(process)):
-            continue
-        with suppress(UpdateFinishedTrialError):  # Somebody else has just done so.
-            if process == mine:
-                study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    if silent:
-        fail_silent(study)
-
-
-@contextmanager
-def heartbeat(
-    storage: Any, trial_id: int, *, on_error: Callable[[BaseException], None] = lambda error: None
-) -> Iterator[None]:
-    """Tell the store every few seconds that the trial lives, also through a database that is away for a while.
-
-    Args:
-        on_error: Gets what a heartbeat raised; there will be another one.
-    """
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(HEARTBEAT):
-            try:
-                storage.record_heartbeat(trial_id)
-            except Exception as error:  # Whatever the driver raises: the training itself must go on.
-                log.warning("no heartbeat (%s); trying again", reason(error))
-                on_error(error)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    if isinstance(storage, RDBStorage) or hasattr(storage, "record_heartbeat"):
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        if thread.ident is not None:
-            thread.join(timeout=GRACE)
 
 
 def open_worker(
@@ -460,93 +393,3 @@ def open_task(search: Search, *, root: Path | None = None, artifacts: str | None
 
 def _engine(search: Search) -> Engine:
     return resolve(device=search.spec.engine.device, precision=search.record.precision, threads=search.record.threads)
-
-
-def _ask(study: Study) -> Trial:
-    """`study.ask`, but of a trial that says from its first moment whose it is.
-
-    Nothing can come between the trial and the name on it, so whatever ends this process, or cuts it off from the
-    database, leaves no trial that nobody would ever sweep up.
-    """
-    assert isinstance(study.sampler, SlotSampler)
-    waiting = study._pop_waiting_trial_id()
-    storage, mine = study._storage, processes.identity()
-    if waiting is None:
-        template = create_trial(
-            state=TrialState.RUNNING,
-            system_attrs={} if mine is None else {PROCESS: mine},
-            user_attrs={"worker": processes.name()},
-        )
-        trial = Trial(study, storage.create_new_trial(study._study_id, template_trial=template))
-    else:
-        storage.set_trial_system_attr(waiting, PROCESS, mine)
-        storage.set_trial_user_attr(waiting, "worker", processes.name())
-        trial = Trial(study, waiting)
-    for name, distribution in study.sampler.fallback_space().items():
-        trial._suggest(name, distribution)
-    return trial
-
-
-def _tell(study: Study, trial: Trial, evaluation: Evaluation, seconds: float) -> None:
-    with _unless_swept(study, trial):
-        for name, value in evaluation.metrics.items():
-            trial.set_user_attr(name, value)
-        trial.set_user_attr("seconds", round(seconds, 2))
-        if evaluation.pruned:
-            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        else:
-            study.tell(trial, evaluation.value, skip_if_finished=True)
-
-
-def _tell_failure(study: Study, trial: Trial, kind: str, text: str) -> None:
-    with _unless_swept(study, trial):
-        trial.set_user_attr("failure", text)
-        study._storage.set_trial_system_attr(trial._trial_id, FAILURE, kind)
-        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-
-
-def _give_up(study: Study, trial: Trial, why: str) -> None:
-    """End a trial without holding it against its individual."""
-    with _unless_swept(study, trial):
-        trial.set_user_attr("failure", why)
-        study._storage.set_trial_system_attr(trial._trial_id, FAILURE, "died")
-        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-
-
-def _hand_back(study: Study, trial: Trial, why: str) -> bool:
-    """End a trial without its claim: as if its individual had never been given out. False where somebody else did."""
-    if study._storage.get_trial(trial._trial_id).state.is_finished():
-        log.warning("trial %d was given to another worker meanwhile", trial.number)
-        return False
-    with _unless_swept(study, trial):
-        study._storage.set_trial_system_attr(trial._trial_id, CLAIM, None)
-    _give_up(study, trial, why)
-    return True
-
-
-@contextmanager
-def _unless_swept(study: Study, trial: Trial) -> Iterator[None]:
-    """A trial that was silent for too long belongs to another worker now; what this one found out is dropped."""
-    try:
-        yield
-    except UpdateFinishedTrialError:
-        stored = study._storage.get_trial(trial._trial_id)
-        # A result, or a marked failure, is its own: stored by an earlier attempt that never learned so.
-        if stored.state != TrialState.COMPLETE and FAILURE not in stored.system_attrs:
-            log.warning("trial %d was given to another worker meanwhile; this result is dropped", trial.number)
-
-
-@contextmanager
-def _unless_away(number: int) -> Iterator[None]:
-    """Who is asked to stop does not wait for a database; others will find the trial silent."""
-    try:
-        yield
-    except Exception as error:  # Drivers have errors of their own.
-        if not is_outage(error):
-            raise
-        log.warning("trial %d stays marked as running until it has been silent for %d s", number, GRACE)
-
-
-def _anyone_training(study: Study) -> bool:
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return any(claim_of(trial) is not None for trial in running)

@@ -29,7 +29,7 @@ from optevo.errors import InterruptedRunError, OptevoError, UsageError
 from optevo.samplers import claim_of
 from optevo.samplers.outages import is_outage
 from optevo.samplers.slots import FAILURE
-from optevo.search import processes, retrying, store, worker
+from optevo.search import living, processes, retrying, store, worker
 from optevo.search.processes import PROCESS
 from optevo.search.progress import canonical_trials, snapshot
 from optevo.search.retrying import Patience
@@ -350,11 +350,11 @@ def test_a_trial_says_from_its_first_moment_whose_it_is(tiny: Spec, tmp_path: Pa
 
     storage.create_new_trial = killed
     with pytest.raises(KeyboardInterrupt):
-        worker._ask(search.study)
+        living.ask(search.study)
     trial = storage.get_trial(created[0])
     assert trial.state == TrialState.RUNNING
     assert trial.system_attrs[PROCESS] == processes.identity()
-    worker.sweep(search.study)
+    living.sweep(search.study)
     assert storage.get_trial(created[0]).state == TrialState.FAIL
 
 
@@ -544,8 +544,8 @@ def test_who_was_killed_before_the_first_heartbeat_leaves_no_running_trial(
     monkeypatch.setattr(store, "HEARTBEAT", 1)
     study = optuna.create_study(study_name="s", storage=store.open_store(f"sqlite:///{tmp_path / 'optevo.db'}"))
     study._storage.create_new_trial(study._study_id)
-    worker.sweep(study)
+    living.sweep(study)
     assert study.trials[0].state == TrialState.RUNNING
     time.sleep(2.5)
-    worker.sweep(study)
+    living.sweep(study)
     assert study.trials[0].state == TrialState.FAIL
