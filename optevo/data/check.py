@@ -27,6 +27,9 @@ GREY = "grey among colours, from which a translator learns to drop the colours"
 # Called with the pairs or images done, and all of them.
 Progress = Callable[[int, int], None] | None
 
+# Of AB images, which are about twice as wide as high.
+_NARROW = "taken for a pair side by side, but much narrower than two; images of one kind are checked with --kind alone"
+
 _NAMED = 5  # how many files a warning that may concern all of them names
 
 
@@ -101,8 +104,8 @@ def check_pairs(
 
     Problems: unreadable, damaged and oversized files, missing halves, AB images of odd width, halves of different
     size, a `size` (or, without one, image sizes) that `multiple_of` does not divide.
-    Warnings: images smaller than `size`, images of another size than most, grey among RGB images, the same pair in
-    two splits (the test would see what was trained on).
+    Warnings: AB images that look like no pairs, images smaller than `size`, images of another size than most, grey
+    among RGB images, the same pair in two splits (the test would see what was trained on).
 
     Args:
         root: a folder in any layout of `find_pairs`.
@@ -129,7 +132,13 @@ def check_pairs(
             *(problem for one in seen for problem in one.problems),
             *_indivisible(good, size=size, multiple_of=multiple_of),
         ],
-        warnings=[*_small(good, size=size), *_unlike(good, size=size), *_mixed(good), *_leaks(good)],
+        warnings=[
+            *_narrow(good),
+            *_small(good, size=size),
+            *_unlike(good, size=size),
+            *_mixed(good),
+            *_leaks(good),
+        ],
     )
 
 
@@ -358,6 +367,11 @@ def _indivisible(seen: Sequence[_Seen], *, size: tuple[int, int] | None, multipl
         for one in seen
         if any(side % multiple_of for side in one.size)
     ]
+
+
+def _narrow(seen: Sequence[_Seen]) -> list[str]:
+    narrow = [one for one in seen if one.pair.b is None and 3 * one.size[1] < 2 * one.size[0]]
+    return _warning(narrow, _NARROW, noun="images")
 
 
 def _small(seen: Sequence[_Seen], *, size: tuple[int, int] | None, noun: str = "pairs") -> list[str]:

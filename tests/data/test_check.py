@@ -156,6 +156,15 @@ def test_a_domain_of_one_image_is_a_problem(tmp_path: Path) -> None:
     assert problem.startswith(f"{tmp_path}: has 1 training image of A, and a translator needs at least 2")
 
 
+def test_images_alone_that_are_taken_for_pairs(tmp_path: Path) -> None:
+    ab_folder(tmp_path, {"train": 2}, size=(12, 8))
+    assert not check_pairs(tmp_path).warnings
+    save(tmp_path / "train" / "alone.png", noise(8, 8))
+    (warning,) = (warning for warning in check_pairs(tmp_path).warnings if "side by side" in warning)
+    assert warning.startswith(f"{tmp_path / 'train' / 'alone.png'}: is taken for")
+    assert "--kind alone" in warning
+
+
 def test_pairs_do_not_look_unpaired(tmp_path: Path) -> None:
     assert kind_of(ab_folder(tmp_path / "ab", {"train": 2})) == "pairs"
     assert kind_of(tmp_path / "none") == "pairs"
