@@ -256,6 +256,7 @@ def go_on(run: Run, rounds: int) -> None:
             "data": {"root": str(run.data), "size": 64},
             "teachers": {"folder": str(before)},
             "finetune": {**budget, "checkpoint_minutes": 2, "threads": 1},
+            "distillation": {"mode": "off"},
         }
     )
     pair = load_pair(before)

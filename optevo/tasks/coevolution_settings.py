@@ -79,11 +79,12 @@ class PairFinetuneSettings(Section):
 class DistillationSettings(Section):
     """`[distillation]`: what the fine-tuned pair learns from its teachers, beside CycleGAN's losses or alone.
 
-    `"alone"` is without cycles and discriminators, as OMGD (2108.06908) trains, at a third of the passes. The weights
-    are those of :class:`optevo.training.distilled_cyclegan.DistillationWeights`; 0 leaves a loss out.
+    `"beside"` is the default because it helped: benchmarks/results/compression-h2z-64.md. `"alone"` is without cycles
+    and discriminators, as OMGD (2108.06908) trains, at a third of the passes. The weights are those of
+    :class:`optevo.training.distilled_cyclegan.DistillationWeights`; 0 leaves a loss out.
     """
 
-    mode: Literal["off", "beside", "alone"] = "off"
+    mode: Literal["off", "beside", "alone"] = "beside"
     l1: Weight = 10.0
     ssim: Weight = 10.0
     features: Weight = 10.0

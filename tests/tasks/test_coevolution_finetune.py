@@ -96,7 +96,7 @@ def test_the_students_are_small_and_begin_with_the_teachers_weights(
 
 
 @pytest.mark.parametrize(
-    "change", [{"about": {"masks": "others"}}, {"distillation": {"mode": "beside"}}, {"training": {"replay": 1}}]
+    "change", [{"about": {"masks": "others"}}, {"distillation": {"mode": "off"}}, {"training": {"replay": 1}}]
 )
 def test_a_checkpoint_of_another_run_is_refused(
     root: Path, teachers: Translators, tmp_path: Path, change: dict
@@ -112,6 +112,6 @@ def test_a_checkpoint_of_another_run_is_refused(
 
 def test_distillation_without_any_loss_is_refused(root: Path) -> None:
     nothing = dict.fromkeys(("l1", "ssim", "features", "alignment"), 0)
-    assert small_settings(root, distillation=nothing).distillation.mode == "off"
+    assert small_settings(root, distillation={"mode": "off", **nothing}).distillation.mode == "off"
     with pytest.raises(ValidationError, match="all its weights are 0"):
-        small_settings(root, distillation={"mode": "alone", **nothing})
+        small_settings(root, distillation=nothing)
