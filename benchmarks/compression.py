@@ -15,6 +15,7 @@ at once. --report only writes what there is.
    alone; and under equal steps, at equal exact MACs of either direction, narrowed translators trained from scratch and
    the teachers pruned by magnitude: 3 seeds each, judged by FID and KID both ways on the test images;
 4. each population evolved apart, the whole teacher closing its cycles, with equal evaluations; its winners fine-tuned.
+5. both baselines fine-tuned with distillation, too.
 
 The result goes to benchmarks/results/compression-h2z-64.json, .md and .png, as it comes out.
 """
@@ -59,7 +60,8 @@ from optevo.tasks.coevolution_settings import CoevolutionSettings, DistillationS
 from optevo.tasks.teacher import build
 from optevo.tasks.teacher_settings import TeacherSpec
 from optevo.tasks.translators import Translators
-from optevo.tasks.unpaired import UnpairedImages, find_unpaired_splits
+from optevo.tasks.unpaired import UnpairedImages
+from optevo.tasks.unpaired_splits import find_unpaired_splits
 from optevo.training.continuing import LocalCheckpoints
 from optevo.training.engine import Engine, resolve
 
@@ -94,6 +96,7 @@ ARMS = (
 )
 APART = Arm("evolved apart, plain", "apart")
 LATER = (
+    Arm("pruned by magnitude, distillation beside", "pruned", "beside"),
     Arm("narrowed from scratch, distillation beside", "narrowed", "beside"),
     Arm("narrowed from scratch, distillation alone", "narrowed", "alone"),
 )

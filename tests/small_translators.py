@@ -13,7 +13,7 @@ from optevo.tasks.coevolution import CoevolutionTask
 from optevo.tasks.coevolution_settings import CoevolutionSettings
 from optevo.tasks.filter_tables import make_table
 from optevo.tasks.translators import Translators
-from optevo.tasks.unpaired import find_unpaired_splits
+from optevo.tasks.unpaired_splits import find_unpaired_splits
 from optevo.training.engine import Engine, resolve
 
 CPU = resolve(device="cpu", precision="fp32")

@@ -1,10 +1,12 @@
 """What the commands do, as functions: create a study, run it, read its best, train and judge models."""
 
+from optevo.api.compression import BestPair
 from optevo.api.estimating import estimate
 from optevo.api.finetuning import finetune, finetune_seeds
 from optevo.api.models import apply, compare, evaluate, export, sample
 from optevo.api.pairs import evaluate_pair, import_pair, train_pair
 from optevo.api.quickstarts import QuickstartResult, quickstart, quickstart_models, quickstart_search
+from optevo.api.recipes import BestRecipe
 from optevo.api.running import run_study, work
 from optevo.api.serving import dashboard
 from optevo.api.studies import copy_study, create_study, list_studies, show
@@ -12,6 +14,8 @@ from optevo.api.winners import Best, best, winners
 
 __all__ = [
     "Best",
+    "BestPair",
+    "BestRecipe",
     "QuickstartResult",
     "apply",
     "best",

@@ -101,7 +101,8 @@ def finetune_winners(
     from optevo.tasks.coevolution import compressed
     from optevo.tasks.coevolution_finetune import finetune_pair
     from optevo.tasks.translators import Translators
-    from optevo.tasks.unpaired import find_unpaired_splits, load_split
+    from optevo.tasks.unpaired import load_split
+    from optevo.tasks.unpaired_splits import find_unpaired_splits
     from optevo.training.engine import resolve
 
     check_target(folder)

@@ -6,9 +6,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from optevo.api.compression import finetune_winners
 from optevo.api.interrupting import OnStep, interruptible
+from optevo.api.recipes import best_recipe
 from optevo.api.winners import best
 from optevo.errors import UsageError
+from optevo.search.recipe import open_recipe_task, recipe_spec
 from optevo.search.spec import UNetSpec, parse_settings
 from optevo.search.store import storage_url
 from optevo.search.study import Search, open_search
@@ -128,8 +131,6 @@ def _unet(search: Search, wishes: _Wishes) -> _Training:
 
 def _pair(search: Search, wishes: _Wishes) -> _Training:
     """Of both winners of a co-evolution together."""
-    from optevo.api.compression import finetune_winners
-
     wishes.refuse(("trial", "architecture", "onto", "direction"), why=f"study {search.name!r} is a co-evolution")
 
     def train(folder: Path, checkpoints: "Checkpoints", on_step: OnStep) -> None:
@@ -140,9 +141,7 @@ def _pair(search: Search, wishes: _Wishes) -> _Training:
 
 def _recipe(search: Search, wishes: _Wishes) -> _Training:
     """Of a recipe's champion."""
-    from optevo.api.recipes import best_recipe
     from optevo.models.train_recipe import train_recipe
-    from optevo.search.recipe import open_recipe_task, recipe_spec
     from optevo.training.engine import resolve
 
     wishes.refuse(("architecture", "onto", "direction"), why=f"study {search.name!r} searches recipes")

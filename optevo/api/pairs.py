@@ -43,7 +43,7 @@ def train_pair(
     from optevo.models.train_pair import train_pair as train
     from optevo.search.checkpoints import open_checkpoints
     from optevo.tasks.teacher_settings import TeacherSpec
-    from optevo.tasks.unpaired import find_unpaired_splits
+    from optevo.tasks.unpaired_splits import find_unpaired_splits
     from optevo.training.engine import resolve
 
     if not isinstance(spec, TeacherSpec):

@@ -1,18 +1,16 @@
 """What a study has found."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from optevo.api.compression import BestPair, best_pair
+from optevo.api.recipes import BestRecipe, best_recipe
 from optevo.search.progress import Candidate, winner_of
 from optevo.search.store import storage_url
 from optevo.search.study import open_search
 from optevo.search.unet import unet_spec
 from optevo.spaces.unet import UNetArchitecture
 from optevo.tasks.fitness import cost_of, space_of
-
-if TYPE_CHECKING:
-    from optevo.api.compression import BestPair
-    from optevo.api.recipes import BestRecipe
 
 
 @dataclass(frozen=True)
@@ -48,16 +46,12 @@ class Best:
         }
 
 
-def winners(name: str, *, storage: str | None = None) -> "Best | BestPair | BestRecipe":
+def winners(name: str, *, storage: str | None = None) -> Best | BestPair | BestRecipe:
     """What a study of any system has found so far: an architecture, the masks of both translators, or a recipe."""
     search = open_search(name, url=storage_url(storage))
     if search.spec.system == "coevolution":
-        from optevo.api.compression import best_pair
-
         return best_pair(search)
     if search.spec.system == "cegan":
-        from optevo.api.recipes import best_recipe
-
         return best_recipe(search)
     return best(name, storage=storage)
 

@@ -129,13 +129,12 @@ def show(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
 def best(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
     """The winner, with its spread over the final's seeds; of a co-evolution the winners of both populations."""
     from optevo import api
-    from optevo.api.compression import BestPair
 
     winner = api.winners(name, storage=storage)
     if as_json:
         typer.echo(json.dumps(winner.to_dict(), indent=2))
         return
-    if isinstance(winner, BestPair):
+    if isinstance(winner, api.BestPair):
         for direction, half in winner.halves.items():
             kept = ", ".join(f"{name} {half.kept[name]}/{size}" for name, size in half.filters.items())
             typer.echo(

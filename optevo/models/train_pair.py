@@ -10,7 +10,7 @@ from optevo.models.pair import PairFacts, save_pair
 from optevo.models.train import SAMPLES, checkpoint_beside, to_pixels
 from optevo.reports.pictures import Pixels, picture
 from optevo.tasks.teacher_settings import TeacherSpec
-from optevo.tasks.unpaired import UnpairedSplits
+from optevo.tasks.unpaired_splits import UnpairedSplits
 
 if TYPE_CHECKING:
     from torch import nn

@@ -24,7 +24,7 @@ from optevo.search.versions import Difference
 from optevo.spaces.filters import GroupTable
 from optevo.tasks.coevolution_price import over_budget
 from optevo.tasks.evaluation import Evaluation, OnStep
-from optevo.tasks.unpaired import find_unpaired_splits
+from optevo.tasks.unpaired_splits import find_unpaired_splits
 
 if TYPE_CHECKING:
     from optevo.reports.pictures import Pixels

@@ -20,7 +20,8 @@ from optevo.tasks.coevolution_settings import CoevolutionSettings
 from optevo.tasks.evaluation import Evaluation, OnStep, OverBudgetError
 from optevo.tasks.filter_tables import example_of
 from optevo.tasks.translators import Translators
-from optevo.tasks.unpaired import UnpairedImages, UnpairedSplits, load_split
+from optevo.tasks.unpaired import UnpairedImages, load_split
+from optevo.tasks.unpaired_splits import UnpairedSplits
 from optevo.training.cyclegan import CycleGAN, train
 from optevo.training.engine import Engine
 from optevo.training.pix2pix import DivergedError

@@ -9,7 +9,8 @@ from optevo.data.unpaired import unpaired_plan
 from optevo.tasks.coevolution_settings import CoevolutionSettings
 from optevo.tasks.finetune import with_threads
 from optevo.tasks.translators import Translators
-from optevo.tasks.unpaired import UnpairedSplits, load_split
+from optevo.tasks.unpaired import load_split
+from optevo.tasks.unpaired_splits import UnpairedSplits
 from optevo.training.checkpoint import load_checkpoint
 from optevo.training.continuing import Checkpoints, Saving
 from optevo.training.cyclegan import CycleGAN, train

@@ -13,7 +13,7 @@ from optevo.errors import OptevoError, UsageError
 from optevo.models.pair import PairFacts, load_pair, read_pair_facts
 from optevo.models.train_pair import train_pair
 from optevo.tasks.teacher_settings import TeacherSpec
-from optevo.tasks.unpaired import find_unpaired_splits
+from optevo.tasks.unpaired_splits import find_unpaired_splits
 from optevo.training.engine import Engine
 
 ENGINE = Engine(device=torch.device("cpu"), precision="fp32", threads=1)

@@ -15,7 +15,7 @@ from optevo.tasks.coevolution import compressed
 from optevo.tasks.coevolution_finetune import finetune_pair
 from optevo.tasks.filter_tables import make_table
 from optevo.tasks.translators import Translators
-from optevo.tasks.unpaired import find_unpaired_splits
+from optevo.tasks.unpaired_splits import find_unpaired_splits
 from optevo.training.continuing import LocalCheckpoints
 from optevo.training.cyclegan import CycleGAN
 from optevo.training.distilled_cyclegan import DistilledCycleGAN

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from unpaired_folder import unpaired_folder
 
 from optevo.errors import UsageError
-from optevo.tasks.unpaired import find_unpaired_splits, load_split
+from optevo.tasks.unpaired import load_split
 from optevo.tasks.unpaired_settings import CycleGANSettings, UnpairedDataSettings, check_identity
+from optevo.tasks.unpaired_splits import find_unpaired_splits
 
 CPU = torch.device("cpu")
 
