@@ -1,5 +1,6 @@
 """What the commands do, as functions: create a study, run it, read its best, train and judge models."""
 
+from optevo.api.bests import Best, best, winners
 from optevo.api.compression import BestPair
 from optevo.api.estimating import estimate
 from optevo.api.finetuning import finetune, finetune_seeds
@@ -10,7 +11,6 @@ from optevo.api.recipes import BestRecipe
 from optevo.api.running import run_study, work
 from optevo.api.serving import dashboard
 from optevo.api.studies import copy_study, create_study, list_studies, show
-from optevo.api.winners import Best, best, winners
 
 __all__ = [
     "Best",

@@ -6,10 +6,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from optevo.api.bests import best
 from optevo.api.compression import finetune_winners
 from optevo.api.interrupting import OnStep, interruptible
 from optevo.api.recipes import best_recipe
-from optevo.api.winners import best
 from optevo.errors import UsageError
 from optevo.search.recipe import open_recipe_task, recipe_spec
 from optevo.search.spec import UNetSpec, parse_settings
