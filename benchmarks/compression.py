@@ -98,10 +98,10 @@ ARMS = (
 )
 APART = Arm("evolved apart, plain", "apart")
 LATER = (
+    Arm("co-evolved, distillation beside, 5 times as long", "co-evolved", "beside", times=5),
     Arm("pruned by magnitude, distillation beside", "pruned", "beside"),
     Arm("narrowed from scratch, distillation beside", "narrowed", "beside"),
     Arm("narrowed from scratch, distillation alone", "narrowed", "alone"),
-    Arm("co-evolved, distillation beside, 5 times as long", "co-evolved", "beside", times=5),
 )
 
 
