@@ -43,7 +43,7 @@ def optevo(
 ) -> subprocess.CompletedProcess[str]:
     """Run `optevo ARGUMENTS` in a folder; `limit` is called in the new process first."""
     environment = {**os.environ, **environment}
-    if limit is None and environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH"):
+    if limit is None:
         return python("-m", "optevo", *arguments, cwd=folder, env=environment)
     return subprocess.run(
         [sys.executable, "-m", "optevo", *map(str, arguments)],

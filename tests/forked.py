@@ -25,7 +25,7 @@ def python(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python COMMAND`, where the command begins with `-m MODULE` or a script.
 
-    What an interpreter reads from the environment as it starts (`PYTHONPATH`) must be as it is here.
+    Of what an interpreter reads from the environment as it starts, `PYTHONPATH` counts.
 
     Raises:
         subprocess.TimeoutExpired: It did not end.
@@ -53,7 +53,8 @@ def _run(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[:] = [folder if arguments[0] == "-m" else os.path.dirname(arguments[0]), *path]
+    before = [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if each]
+    sys.path[:] = [folder if arguments[0] == "-m" else os.path.dirname(arguments[0]), *before, *path]
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from command_line import SPEC
 from command_line import optevo as run
+from many_trials import many_trials
 
 from optevo.data.drawn import draw_facades
 from optevo.search.store import open_store
@@ -32,18 +33,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run(folder, "study", "create", "s", "--spec", "study.toml").returncode == 0
     ran = run(folder, "study", "run", "s", "--workers", "1")
     assert ran.returncode == 0, ran.stderr
-    large = optuna.create_study(study_name="large", storage=open_store(f"sqlite:///{folder / 'storage' / 'optevo.db'}"))
-    widths = optuna.distributions.CategoricalDistribution((64, 128, 256, 512))
-    genes = dict.fromkeys((f"c1_{k}" for k in range(1, 9)), widths)
-    for number in range(3200):
-        large.add_trial(
-            optuna.create_trial(
-                value=40 - number / 1000,
-                params=dict.fromkeys(genes, 64),
-                distributions=genes,
-                user_attrs={"generation": number // 32, "slot": number % 32, "l1_val": 0.3},
-            )
-        )
+    url = f"sqlite:///{folder / 'storage' / 'optevo.db'}"
+    many_trials(url, 3200, name="large", value=lambda number: 40 - number / 1000)
     return folder
 
 

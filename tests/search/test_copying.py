@@ -1,6 +1,5 @@
 """Studies move between databases whole, and go on there with the same individuals."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,11 +13,12 @@ import numpy as np
 import optuna
 import pytest
 from disturbances import SPACE, individuals, meeting, open_pair
+from many_trials import many_trials
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import InMemoryStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
 
 import optevo
@@ -317,41 +317,6 @@ def test_another_version_is_refused(tiny: Spec, here: str, there: str, tmp_path:
         connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9'")
     with pytest.raises(UsageError, match="another version of Optuna"):
         copy_study("tiny", source=here, target=there)
-
-
-def many_trials(url: str, count: int) -> None:
-    """A study of many trials with 15 parameters each, written in bulk."""
-    store = open_store(url)
-    study = optuna.create_study(study_name="many", storage=store)._study_id
-    with store.engine.begin() as connection:
-        now = models.TrialModel.__table__.c.datetime_start.type.python_type(2026, 1, 1)
-        trials = [
-            {
-                "number": n,
-                "study_id": study,
-                "state": TrialState.COMPLETE,
-                "datetime_start": now,
-                "datetime_complete": now,
-            }
-            for n in range(count)
-        ]
-        connection.execute(insert(models.TrialModel.__table__), trials)
-        ids = connection.execute(select(models.TrialModel.trial_id)).scalars().all()
-        choice = json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": [2, 3, 4]}})
-        connection.execute(
-            insert(models.TrialParamModel.__table__),
-            [
-                {"trial_id": i, "param_name": f"g{p}", "param_value": float(i % 3), "distribution_json": choice}
-                for i in ids
-                for p in range(15)
-            ],
-        )
-        for model in (models.TrialUserAttributeModel, models.TrialSystemAttributeModel):
-            rows = [{"trial_id": i, "key": f"k{k}", "value_json": json.dumps([i, k])} for i in ids for k in range(8)]
-            connection.execute(insert(model.__table__), rows)
-        finite = models.TrialValueModel.TrialValueType.FINITE
-        values = [{"trial_id": i, "objective": 0, "value": i / 7, "value_type": finite} for i in ids]
-        connection.execute(insert(models.TrialValueModel.__table__), values)
 
 
 @pytest.mark.slow
