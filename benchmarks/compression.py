@@ -335,7 +335,7 @@ def generation_rows(direction: str, trials: list[optuna.trial.FrozenTrial], spec
     rows = []
     for number, members in enumerate(course_of(trials, spec).history):
         good = [trial for trial in members if trial.value is not None]
-        best = min(good, key=lambda trial: (trial.value, trial.number))
+        best = min(good, key=lambda trial: trial.value)  # of equal ones that in the lowest slot
         rows.append(
             {
                 "direction": direction,

@@ -28,7 +28,7 @@ import numpy as np
 import optuna
 import unet_fitted_table
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from unet_table import fair
+from unet_table import l_gen_of, without_seed_effects
 
 import optevo
 from optevo.evolution.screening import Screening
@@ -80,11 +80,12 @@ class Table:
                 quality, cost, spread = unet_fitted_table.everything(data)
                 seed = spread * np.random.default_rng(1).standard_normal(len(quality), dtype=np.float32)
                 return cls(**shape, seen=quality + seed, judged=quality, cost=cost, unit=about["unit"], spread=spread)
-            loss, cost = fair(data), data["exact_macs"] / about["original_macs"]
+            loss, cost = l_gen_of(data), data["exact_macs"] / about["original_macs"]
+        fair = without_seed_effects(loss)
         return cls(
             **shape,
-            seen=np.nanmean(loss[:, ::2], axis=1),
-            judged=np.nanmean(loss[:, 1::2], axis=1),
+            seen=np.nanmean(fair[:, ::2], axis=1),
+            judged=np.nanmean(fair[:, 1::2], axis=1),
             cost=cost,
             unit=about["unit"],
             spread=float(np.sqrt(np.nanmean(np.nanvar(loss, axis=1, ddof=1)))),

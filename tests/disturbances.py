@@ -278,10 +278,12 @@ class Team:
 
 def hurry() -> None:
     """Shorten the time after which a silent worker counts as dead, in this process."""
-    from optevo.search import living, worker
+    from optevo.search import living, telling, worker
 
-    for module in (store, living, worker):
-        module.HEARTBEAT, module.GRACE = HEARTBEAT, GRACE  # type: ignore[attr-defined]
+    for module in (store, living):
+        module.HEARTBEAT = HEARTBEAT  # type: ignore[attr-defined]
+    for module in (store, living, telling, worker):
+        module.GRACE = GRACE  # type: ignore[attr-defined]
 
 
 def log_to(file: Path) -> None:

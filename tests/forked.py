@@ -25,7 +25,7 @@ def python(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python COMMAND`, where the command begins with `-m MODULE` or a script.
 
-    Of what an interpreter reads from the environment as it starts, `PYTHONPATH` counts.
+    Of what an interpreter reads from the environment as it starts, `PYTHONPATH` alone counts.
 
     Raises:
         subprocess.TimeoutExpired: It did not end.

@@ -7,7 +7,7 @@ from optevo.api.compression import BestPair, best_pair
 from optevo.api.recipes import BestRecipe, best_recipe
 from optevo.search.progress import Candidate, winner_of
 from optevo.search.store import storage_url
-from optevo.search.study import open_search
+from optevo.search.study import Search, open_search
 from optevo.search.unet import unet_spec
 from optevo.spaces.unet import UNetArchitecture
 from optevo.tasks.fitness import cost_of, space_of
@@ -53,22 +53,26 @@ def winners(name: str, *, storage: str | None = None) -> Best | BestPair | BestR
         return best_pair(search)
     if search.spec.system == "cegan":
         return best_recipe(search)
-    return best(name, storage=storage)
+    return best_architecture(search)
 
 
 def best(name: str, *, storage: str | None = None, trial: int | None = None) -> Best:
+    """As :func:`best_architecture`, of a study by its name."""
+    return best_architecture(open_search(name, url=storage_url(storage)), trial=trial)
+
+
+def best_architecture(search: Search, *, trial: int | None = None) -> Best:
     """The winner of a U-Net search's final; before that the best of the search so far, or trial number `trial`.
 
     Raises:
         UsageError: There is no such trial, or none was trained yet.
     """
-    search = open_search(name, url=storage_url(storage))
     spec = unet_spec(search)
     found = winner_of(search, trial=trial)
     architecture = space_of(spec).architecture(found.trial.params)
     cost = cost_of(architecture, spec)
     return Best(
-        study=name,
+        study=search.name,
         trial=found.trial.number,
         value=found.value,
         architecture=architecture,

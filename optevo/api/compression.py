@@ -84,7 +84,7 @@ def finetune_winners(
     data: Path | None,
     checkpoints: "Checkpoints",
     on_step: Callable[[int, int], None],
-) -> Path:
+) -> None:
     """Train both winners together from the weights that they inherit, and write their pair folder.
 
     Args:
@@ -138,7 +138,6 @@ def finetune_winners(
     )
     save_pair(folder, trained, facts, samples=_side_by_side(teachers, trained, shown, engine=engine))
     checkpoints.remove()
-    return folder
 
 
 def _side_by_side(

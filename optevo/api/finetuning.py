@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from optevo.api.bests import best
+from optevo.api.bests import best_architecture
 from optevo.api.compression import finetune_winners
 from optevo.api.interrupting import OnStep, interruptible
 from optevo.api.recipes import best_recipe
@@ -182,7 +182,7 @@ def _chosen(search: Search, *, trial: int | None, architecture: str | None) -> t
         raise UsageError("--trial and --architecture: name one of them.")
     if architecture is not None:
         return named_architecture(architecture, unet_spec(search)), None, architecture
-    winner = best(search.name, storage=search.url, trial=trial)
+    winner = best_architecture(search, trial=trial)
     return winner.architecture, winner.trial, "winner" if trial is None else f"trial-{trial}"
 
 

@@ -1,8 +1,8 @@
-"""Pairs of translators without a study: train them, import them, judge them."""
+"""Train a pair of translators without a study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from optevo.api.interrupting import OnStep, interruptible
 from optevo.errors import UsageError
@@ -67,46 +67,3 @@ def train_pair(
             on_step=after,
         )
     return out
-
-
-def import_pair(
-    out: Path,
-    *,
-    a_to_b: Path,
-    b_to_a: Path,
-    judge_a: Path | None = None,
-    judge_b: Path | None = None,
-    size: tuple[int, int],
-    generator: str | None = None,
-    arguments: Mapping[str, Any] | None = None,
-) -> Path:
-    """Make a pair folder of what pytorch-CycleGAN-and-pix2pix trained, or of state dicts of a generator of your own.
-
-    See :func:`optevo.models.import_pair.import_pair`.
-    """
-    from optevo.models.import_pair import import_pair as read
-
-    read(
-        out,
-        a_to_b=a_to_b,
-        b_to_a=b_to_a,
-        judge_a=judge_a,
-        judge_b=judge_b,
-        size=size,
-        generator=generator,
-        arguments=arguments,
-        title=out.name,
-    )
-    return out
-
-
-def evaluate_pair(
-    folder: str | Path, *, data: Path, split: str = "test", device: str = "auto", picture: Path | None = None
-) -> dict[str, Any]:
-    """FID and KID of both translators of a pair and of the untranslated images, their size and speed, and a picture.
-
-    See :func:`optevo.models.evaluate_pair.evaluate_pair`.
-    """
-    from optevo.models.evaluate_pair import evaluate_pair as judge
-
-    return judge(folder, data=data, split=split, device=device, picture=picture)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optevo.api.models import evaluate
 from optevo.api.running import run_study
 from optevo.api.studies import create_study, list_studies
 from optevo.search.progress import Snapshot
 from optevo.search.spec import UNetSpec
 from optevo.search.study import open_search
 from optevo.search.unet import unet_spec
+from optevo.tasks.splits import find_splits
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def quickstart_search(
 
 def quickstart_models(out: Path, *, on_line: Callable[[str], None] = print) -> QuickstartResult:
     """Train the winner and the original under one budget, judge both on the test pictures, and draw the rows."""
+    from optevo.models.compare import evaluate
     from optevo.models.folder import load_generator
     from optevo.models.train import rows_of
     from optevo.reports.pictures import save_picture
@@ -70,14 +71,13 @@ def quickstart_models(out: Path, *, on_line: Callable[[str], None] = print) -> Q
         generators[label] = load_generator(folder)
         rows.append(_quickstart_row(label, report))
     spec = unet_spec(open_search("quickstart", url=url))
-    save_picture(rows_of(dict(reversed(generators.items())), test_pairs(data, spec)), picture)
+    save_picture(rows_of(dict(reversed(generators.items())), _test_pairs(data, spec)), picture)
     places = {"picture": picture, "models": out / "models", "study (SQLite)": out / "optevo.db"}
     return QuickstartResult(rows, {what: str(where) for what, where in places.items()})
 
 
-def test_pairs(data: Path, spec: UNetSpec) -> Any:
+def _test_pairs(data: Path, spec: UNetSpec) -> Any:
     """The test pairs of a folder as a specification sees them, on the CPU."""
-    from optevo.tasks.splits import find_splits
     from optevo.tasks.unet import load_split
     from optevo.training.engine import resolve
 

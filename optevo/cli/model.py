@@ -152,18 +152,17 @@ def import_(
     from optevo.cli.data import parse_size
     from optevo.search.spec import parse_arguments
 
-    typer.echo(
-        api.import_pair(
-            out,
-            a_to_b=a_to_b,
-            b_to_a=b_to_a,
-            judge_a=judge_a,
-            judge_b=judge_b,
-            size=parse_size(size),
-            generator=generator,
-            arguments=parse_arguments(argument or []),
-        )
+    api.import_pair(
+        out,
+        a_to_b=a_to_b,
+        b_to_a=b_to_a,
+        judge_a=judge_a,
+        judge_b=judge_b,
+        size=parse_size(size),
+        generator=generator,
+        arguments=parse_arguments(argument or []),
     )
+    typer.echo(out)
 
 
 @app.command()

@@ -27,8 +27,7 @@ GREY = "grey among colours, from which a translator learns to drop the colours"
 # Called with the pairs or images done, and all of them.
 Progress = Callable[[int, int], None] | None
 
-# Of AB images, which are about twice as wide as high.
-_NARROW = "taken for a pair side by side, but much narrower than two; images of one kind are checked with --kind alone"
+_NARROW = "taken for a pair side by side, but hardly wider than high; images of one kind are checked with --kind alone"
 
 _NAMED = 5  # how many files a warning that may concern all of them names
 
@@ -370,6 +369,7 @@ def _indivisible(seen: Sequence[_Seen], *, size: tuple[int, int] | None, multipl
 
 
 def _narrow(seen: Sequence[_Seen]) -> list[str]:
+    """AB images of less than 4 : 3, each half less than 2 : 3: they may well be one picture each."""
     narrow = [one for one in seen if one.pair.b is None and 3 * one.size[1] < 2 * one.size[0]]
     return _warning(narrow, _NARROW, noun="images")
 

@@ -73,6 +73,13 @@ def compare_models(
     return rows
 
 
+def evaluate(
+    folder: str | Path, *, data: Path, split: str = "test", device: str = "auto", mode: str = "eval"
+) -> dict[str, Any]:
+    """The row of one model, with the latency of a single image. Arguments and errors are those of `compare_models`."""
+    return compare_models([folder], data=data, split=split, device=device, mode=mode, batch_sizes=(1,))[0]
+
+
 def readable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Rows of `compare_models` as people read them: all with the same columns, units in the cells, "-" for nothing."""
     quality = list(dict.fromkeys(key for row in rows for key in row if key.partition("_")[0] in QUALITY))

@@ -80,7 +80,7 @@ class ExportReport:
 def export_model(
     folder: str | Path,
     *,
-    format: Format,
+    format: Format = "onnx",
     out: Path | None = None,
     half: bool = False,
     size: tuple[int, int] | None = None,

@@ -37,7 +37,6 @@ def import_pair(
     size: tuple[int, int],
     generator: str | None = None,
     arguments: Mapping[str, Any] | None = None,
-    title: str = "translators",
 ) -> PairFacts:
     """Write a pair folder from state dicts; widths and numbers of layers are read off their shapes.
 
@@ -67,7 +66,7 @@ def import_pair(
     for role, path in files.items():
         _check_name(path, role=role)
     facts = PairFacts(
-        size=size, title=title, training={"imported": {role: path.name for role, path in files.items()}}
+        size=size, title=folder.name, training={"imported": {role: path.name for role, path in files.items()}}
     )  # fmt: skip
 
     def translator(path: Path) -> "nn.Module":

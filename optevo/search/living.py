@@ -99,5 +99,6 @@ def sweep(study: Study, *, silent: bool = True) -> None:
 
 
 def anyone_training(study: Study) -> bool:
+    """Whether an individual is in training; trials that have not claimed one do not count."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return any(claim_of(trial) is not None for trial in running)

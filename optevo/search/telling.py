@@ -19,6 +19,7 @@ log = logging.getLogger("optevo.worker")
 
 
 def tell(study: Study, trial: Trial, evaluation: Evaluation, seconds: float) -> None:
+    """End a trial with its value, or as pruned."""
     with unless_swept(study, trial):
         for name, value in evaluation.metrics.items():
             trial.set_user_attr(name, value)
@@ -30,6 +31,7 @@ def tell(study: Study, trial: Trial, evaluation: Evaluation, seconds: float) -> 
 
 
 def tell_failure(study: Study, trial: Trial, kind: str, text: str) -> None:
+    """End a trial with a failure that counts for its individual, see :func:`failure_kind`."""
     with unless_swept(study, trial):
         trial.set_user_attr("failure", text)
         study._storage.set_trial_system_attr(trial._trial_id, FAILURE, kind)
