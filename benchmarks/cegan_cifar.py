@@ -92,10 +92,19 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
         "ended": found.metrics.get("ended"),
         "seconds": time.monotonic() - started,
         "parameters": found.metrics["parameters"],
+        "made": {
+            "hardware": {**hardware(), "device": name_of(engine), "precision": engine.precision},
+            "versions": versions(["optevo", "torch", "numpy"]),
+        },
     }
 
 
-def report(runs: Sequence[Mapping[str, Any]], arguments: argparse.Namespace, engine: Engine) -> dict[str, Any]:
+def name_of(engine: Engine) -> str:
+    """The GPU's name, or `cpu`."""
+    return torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu"
+
+
+def report(runs: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> dict[str, Any]:
     """Means, spreads, and each arm's paired difference from the plain GAN."""
     metrics = [key for key in runs[0] if key.startswith(("fid_", "kid_")) and "spread" not in key]
     arms: dict[str, Any] = {}
@@ -111,8 +120,7 @@ def report(runs: Sequence[Mapping[str, Any]], arguments: argparse.Namespace, eng
             arms[arm][metric] = {"values": values, **spread(values), "minus_plain": spread(apart) if apart else None}
     return {
         "what": (__doc__ or "").splitlines()[0],
-        "hardware": {**hardware(), "device": str(engine.device), "precision": engine.precision},
-        "versions": versions(["optevo", "torch", "numpy"]),
+        "made": runs[0]["made"],
         "steps": arguments.steps,
         "width": arguments.width,
         "arms": arms,
@@ -179,7 +187,7 @@ def main() -> None:
             runs.append(run(arm, seed, arguments=arguments, engine=engine, inception=inception))
             with file.open("a") as out:
                 out.write(json.dumps(runs[-1]) + "\n")
-    result = rounded(report(runs, arguments, engine), digits=5)
+    result = rounded(report(runs, arguments), digits=5)
     (RESULTS / "cegan-cifar10.json").write_text(json.dumps(result, indent=1) + "\n")
     (RESULTS / "cegan-cifar10.md").write_text(markdown(result))
     print(markdown(result))

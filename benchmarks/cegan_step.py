@@ -1,6 +1,6 @@
 """A CE-GAN step through optevo against a straightforward eager fp32 one, and against a single GAN's step.
 
-    python benchmarks/cegan_step.py [--device auto --width 128 --evaluation 256 --steps 3 --rounds 3]
+    python benchmarks/cegan_step.py [--device auto --width 128 --evaluation 256 --steps 1 --rounds 5]
 
 The straightforward implementation (cegan_reference.py) treats one network at a time; optevo's steps are tested to give
 the same weights. All train the paper's networks on the same random numbers, in turn, in one process. The operations of
@@ -33,14 +33,19 @@ from optevo.training.step_draws import draw
 Step = Callable[[int], None]
 
 
-def optevo_step(architecture: DCGANArchitecture, recipe: Recipe, engine: Engine) -> Step:
-    """A step by the library, its random numbers included."""
+def optevo_step(architecture: DCGANArchitecture, recipe: Recipe, engine: Engine, *, captured: bool = True) -> Step:
+    """A step by the library, its random numbers included.
+
+    Args:
+        captured: On a GPU as one graph, as a training does it; otherwise launch by launch.
+    """
     generators, discriminator = networks(architecture, recipe)
     model = CEGAN(generators, discriminator, engine=engine, recipe=recipe)
     real = batch(architecture, recipe, engine.device).contiguous(memory_format=torch.channels_last)
+    advance = model.stepper() if captured else model.step
 
     def step(number: int) -> None:
-        model.step(real, drawn(architecture, recipe, engine.device, number))
+        advance(real, drawn(architecture, recipe, engine.device, number))
         if number % 50 == 49:
             model.history.read()
 
@@ -82,18 +87,18 @@ def macs(step: Step) -> int:
 
 
 def in_turn(contestants: dict[str, Step], *, rounds: int, steps: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of a few steps of each, in turn, so that a drift of the machine meets all alike."""
+    """Seconds a step of each in every round, in turn, so that a drift of the machine meets all alike."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     number = 2
     for _ in range(rounds):
         for name, step in contestants.items():
             step(number)
+            settle(device)
+            begun = clock(device)
             for at in range(steps):
-                settle(device)
-                begun = clock(device)
                 step(number + at)
-                settle(device)
-                times[name].append(clock(device) - begun)
+            settle(device)
+            times[name].append((clock(device) - begun) / steps)
         number += steps
     return times
 
@@ -115,8 +120,8 @@ def main() -> None:
         ("width", 128),
         ("evaluation", 256),
         ("threads", 1),
-        ("steps", 3),
-        ("rounds", 3),
+        ("steps", 1),
+        ("rounds", 5),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
@@ -131,6 +136,10 @@ def main() -> None:
         for each in dict.fromkeys((fp32, engine)):
             contestants[f"optevo {each.precision}"] = optevo_step(architecture, cegan, each)
             contestants[f"single GAN {each.precision}"] = optevo_step(architecture, gan, each)
+            if engine.device.type == "cuda":
+                contestants[f"optevo {each.precision}, no graph"] = optevo_step(
+                    architecture, cegan, each, captured=False
+                )
         counted = {name: macs(step) for name, step in contestants.items()}
         times = in_turn(contestants, rounds=arguments.rounds, steps=arguments.steps, device=engine.device)
     medians = {name: statistics.median(values) for name, values in times.items()}
@@ -163,9 +172,8 @@ def main() -> None:
     path = RESULTS / f"cegan-step-{engine.device.type}{'-amx' if result['amx'] else ''}.json"
     path.write_text(json.dumps(rounded(result, digits=4), indent=1) + "\n")
     for name, median in medians.items():
-        print(
-            f"{name:21} {median:8.4f} s a step, {counted[name] / 1e9:7.1f} GMAC, {plain / median:.2f} x straightforward"
-        )
+        gmacs = counted[name] / 1e9
+        print(f"{name:21} {1000 * median:9.3f} ms a step, {gmacs:7.1f} GMAC, {plain / median:.2f} x straightforward")
     for precision, ratio in beside.items():
         print(
             f"{precision}: a CE-GAN step takes {ratio['measured']:.2f} x a single GAN's; counting gives "

@@ -22,6 +22,7 @@ from optevo.networks.patchgan import PatchGAN
 from optevo.networks.resnet import ResNetGenerator
 from optevo.networks.slicing import filter_groups, mask_filters, slice_filters
 from optevo.spaces.resnet import cyclegan
+from optevo.training.captured import WARM_UP
 from optevo.training.cyclegan import CycleGAN
 from optevo.training.engine import Engine, resolve
 
@@ -57,18 +58,19 @@ def blocks_for(size: int) -> int:
 
 
 def measure(models: dict[str, CycleGAN], *, size: int, steps: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each step by the clock and by the CPU, in turn; the first of each is warm-up."""
+    """Seconds of each step by the clock and by the CPU, in turn; the first few of each are warm-up."""
     times: dict[str, dict[str, list[float]]] = {name: {"clock": [], "cpu": []} for name in models}
     random = torch.Generator().manual_seed(0)
-    for step in range(steps + 1):
+    steppers = {name: model.stepper() for name, model in models.items()}
+    for step in range(steps + WARM_UP + 1):
         for name, model in models.items():
             device = model.engine.device
             a, b = (torch.rand(2, 1, 3, size, size, generator=random) * 2 - 1).to(device)
             begun = time.perf_counter(), time.process_time()
-            model.step(a, b)
+            steppers[name](a, b)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if step:
+            if step > WARM_UP:
                 times[name]["clock"].append(time.perf_counter() - begun[0])
                 times[name]["cpu"].append(time.process_time() - begun[1])
     return times

@@ -98,10 +98,10 @@ def engine_steps(pairs: list[PairFile], engine: Engine, *, size: int, batch: int
     data = load(pairs, size=size, engine=engine, jitter=True)
     model = Pix2Pix(*networks(size), engine=engine)
     plan = batch_plan(len(data), steps=10_000, batch_size=batch, seed=0, jitter_range=data.jitter_range)
-    plan = plan.to(data.index_device)
+    plan, advance = plan.to(data.index_device), model.stepper()
     for step in range(len(plan)):
         begun = time.perf_counter()
-        model.step(*data.batch(plan.index[step], crop=plan.crop[step], flip=plan.flip[step]))
+        advance(*data.batch(plan.index[step], crop=plan.crop[step], flip=plan.flip[step]))
         settle(engine.device)
         yield time.perf_counter() - begun
 

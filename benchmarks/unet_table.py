@@ -13,7 +13,9 @@ benchmarks/tables/facades-32.npz. `--write` writes it as it is, and says how sur
 """
 
 import argparse
+import itertools
 import json
+import math
 import multiprocessing
 import platform
 from collections.abc import Mapping
@@ -109,8 +111,13 @@ class Rows:
         self._take(block)
 
     def seeds(self, row: int) -> int:
-        """How many seeds a row has; they are always 0..n-1."""
+        """How many seeds a row has."""
         return len(self.found.get(row, ()))
+
+    def next_seeds(self, row: int, count: int) -> list[int]:
+        """The first `count` seeds that a row has not."""
+        known = self.found.get(row, {})
+        return list(itertools.islice((seed for seed in itertools.count() if seed not in known), count))
 
     def _take(self, block: dict[str, Any]) -> None:
         known = self.found.setdefault(block["row"], {})
@@ -120,7 +127,7 @@ class Rows:
 
     def losses(self, *, size: int = SPACE.size) -> dict[str, np.ndarray]:
         """`gan` and `l1` of shape (size, most seeds), NaN where a row has fewer."""
-        most = max((self.seeds(row) for row in self.found), default=0)
+        most = max((1 + max(known) for known in self.found.values() if known), default=0)
         arrays = {name: np.full((size, most), np.nan, dtype=np.float32) for name in ("gan", "l1")}
         for row, known in self.found.items():
             for seed, (gan, l1) in known.items():
@@ -193,23 +200,26 @@ def sureness(l_gen: np.ndarray, *, gamma: float, unit: float) -> Sureness:
     return Sureness(float(best[-1] - best[0]), spread / np.sqrt(count), value, float(best[-1]))
 
 
-def wanting(rows: Rows, *, unit: float, most: int) -> list[int]:
-    """Rows near the top of either objective whose mean is not yet sure enough."""
+def wanting(rows: Rows, *, unit: float, most: int) -> dict[int, int]:
+    """Rows near the top of either objective whose mean is not yet sure enough, and how many more seeds would do."""
     l_gen = without_seed_effects(l_gen_of(rows.losses()))
-    wanted: set[int] = set()
+    wanted: dict[int, int] = {}
     for gamma in GAMMAS:
         found = sureness(l_gen, gamma=gamma, unit=unit)
         # What lies clearly behind the best 0.5 % need not be known better. What does not may look best by luck, and a
         # search that sees one half of the seeds would fall for it.
         hope = found.value - DOUBT * found.errors
         unsure = (found.errors > found.span / 4) & (hope < found.last)
-        wanted |= {int(row) for row in np.argsort(hope)[:ROUND] if unsure[row]}
+        chosen = {int(row) for row in np.argsort(hope)[:ROUND] if unsure[row]}
         # With half the seeds, an error is larger by the root of 2.
         for half in (l_gen[:, ::2], l_gen[:, 1::2]):
             part = sureness(half, gamma=gamma, unit=unit)
             lucky = (part.value <= part.last) & (part.errors > found.span / 4 * 2**0.5)
-            wanted |= set(np.flatnonzero(lucky).tolist())
-    return sorted(row for row in wanted if rows.seeds(row) < most)
+            chosen |= set(np.flatnonzero(lucky).tolist())
+        for row in chosen:
+            lacking = rows.seeds(row) * ((found.errors[row] / (found.span / 4)) ** 2 - 1)
+            wanted[row] = max(wanted.get(row, 1), math.ceil(lacking))
+    return {row: min(wanted[row], most - rows.seeds(row)) for row in sorted(wanted) if rows.seeds(row) < most}
 
 
 def plan(rows: Rows, *, unit: float, most: int) -> list[tuple[int, list[int]]]:
@@ -218,8 +228,10 @@ def plan(rows: Rows, *, unit: float, most: int) -> list[tuple[int, list[int]]]:
     missing = [(int(row), list(range(FIRST))) for row in shuffled if rows.seeds(int(row)) < FIRST]
     if missing:
         return missing
-    wanted = wanting(rows, unit=unit, most=most)
-    return [(row, list(range(rows.seeds(row), rows.seeds(row) + MORE))) for row in wanted]
+    # The span shrinks as luck leaves the top, so that all is looked at again when half of what is lacking is there.
+    blocks = {row: max(1, lacking // (2 * MORE)) for row, lacking in wanting(rows, unit=unit, most=most).items()}
+    seeds = {row: rows.next_seeds(row, count * MORE) for row, count in blocks.items()}
+    return [(row, mine[at : at + MORE]) for row, mine in seeds.items() for at in range(0, len(mine), MORE)]
 
 
 _task: UNetTask

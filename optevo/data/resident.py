@@ -99,7 +99,8 @@ class ResidentImages:
         pixels = gather(
             self.images, index=index, crop=crop, flip=None if flip is None else flip.to(where), size=self.size
         )
-        if pixels.device != self.device:
+        # By kind: "cuda" and "cuda:0" differ as devices, but images lie on the host or where they are trained.
+        if pixels.device.type != self.device.type:
             # Only from pinned memory does the copy run beside the computation.
             pixels = pixels.pin_memory() if self.device.type == "cuda" else pixels
             pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")

@@ -1,13 +1,14 @@
 """What every training has in common: its networks, its optimizers, and whatever else its next step depends on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from optevo.training.captured import Captured, is_known
 from optevo.training.engine import Engine
 
 
@@ -61,6 +62,23 @@ class Training(ABC):
     def parts(self) -> Parts:
         """What the next step depends on."""
 
+    def captured(
+        self, part: Callable[..., Sequence[Tensor]], *, tuned: bool = False
+    ) -> Callable[..., Sequence[Tensor]]:
+        """A part of a step that is called many times in a row: on a GPU as one CUDA graph.
+
+        Networks that come from elsewhere may do what a graph cannot hold, such as looking at a number; their steps are
+        launched bit by bit. While a graph is used, no checkpoint may be loaded; after that, take a new one.
+
+        Args:
+            part: Takes and returns tensors whose shapes stay, and draws nothing on the host.
+            tuned: See :class:`optevo.training.captured.Captured`.
+        """
+        on_gpu = self.engine.device.type == "cuda"
+        if not on_gpu or not all(is_known(module) for module in self.parts().modules.values()):
+            return part
+        return Captured(part, device=self.engine.device, tuned=tuned)
+
     def set_rate(self, factor: float) -> None:
         """Set all learning rates to `factor` times the initial one."""
         set_rates(self.parts().adams.values(), self.learning_rate * factor)
@@ -70,4 +88,7 @@ def set_rates(adams: Iterable[torch.optim.Adam], rate: float) -> None:
     """Give every parameter of these optimizers one learning rate."""
     for adam in adams:
         for group in adam.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate

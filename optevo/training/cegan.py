@@ -1,7 +1,8 @@
 """E-GAN, C-GAN and CE-GAN: generators that evolve inside one training, one step at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from optevo.data.resident import ResidentImages
 from optevo.errors import UsageError
 from optevo.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from optevo.training.adversarial import DISCRIMINATOR_LOSSES, MUTATIONS, RELATIVE_MUTATIONS, gradient_penalty
-from optevo.training.base import Parts, Stateful, Training
+from optevo.training.base import Parts, Stateful, Training, set_rates
+from optevo.training.captured import side_by_side
 from optevo.training.distillation import distillation_loss, preferred
 from optevo.training.engine import Engine
 from optevo.training.history import History, Outcome, Patience
@@ -86,6 +88,25 @@ class CEGAN(Training):
         Args:
             real: The real images that `draws.index` names, in [-1, 1], (recipe.real_images, C, H, W).
         """
+        outcome = self._evolve(real, draws)
+        self.history.add(outcome)
+        return outcome
+
+    def stepper(self) -> Callable[[Tensor, StepDraws], Outcome]:
+        """`step` for many steps in a row: on a GPU as one CUDA graph.
+
+        While it is used, no learning rate may be set and no checkpoint be loaded; after that, take a new one.
+        """
+        captured = self.captured(lambda real, *drawn: _flat(self._evolve(real, StepDraws(*drawn))), tuned=True)
+
+        def step(real: Tensor, draws: StepDraws) -> Outcome:
+            outcome = Outcome(*captured(real, *_flat(draws)))
+            self.history.add(outcome)
+            return outcome
+
+        return step
+
+    def _evolve(self, real: Tensor, draws: StepDraws) -> Outcome:
         recipe = self.recipe
         for_discriminator, others = real.tensor_split([recipe.discriminator_steps * recipe.batch_size])
         for_mutation, for_fitness = others.tensor_split([recipe.batch_size if recipe.needs_real_outputs else 0])
@@ -111,9 +132,7 @@ class CEGAN(Training):
         if recipe.order == "released":
             seen = torch.cat([each.images for each in judged])[chosen].flatten(0, 1)[draws.shown]
             loss = self._teach_discriminator(for_discriminator, seen, draws.mix)
-        outcome = Outcome(survivors=chosen, fitness=fitness, pairs=pairs, discriminator_loss=loss)
-        self.history.add(outcome)
-        return outcome
+        return Outcome(survivors=chosen, fitness=fitness, pairs=pairs, discriminator_loss=loss)
 
     def champion(self, *, average: bool = False) -> DCGANGenerator:
         """The fittest survivor as a network of its own, in eval mode.
@@ -143,8 +162,7 @@ class CEGAN(Training):
     def set_rate(self, factor: float) -> None:
         """Set the generators' and the discriminator's learning rates to `factor` times the recipe's."""
         self._factor = factor
-        for group in self.discriminator_adam.param_groups:
-            group["lr"] = self.recipe.discriminator_rate * factor
+        set_rates([self.discriminator_adam], self.recipe.discriminator_rate * factor)
 
     def _critic(self, images: Tensor, *, groups: int = 1) -> Tensor:
         with self.engine.autocast():
@@ -185,7 +203,9 @@ class CEGAN(Training):
         mutants.inherit(self.population, self._parent_of)
         leaves = [mutants.parameters(at, grad=True) for at in range(len(mutants))]
         with self.engine.autocast():
-            images = [mutants.image(leaf, z) for leaf, z in zip(leaves, noise.flatten(0, 1), strict=True)]
+            images = side_by_side(
+                [partial(mutants.image, leaf, z) for leaf, z in zip(leaves, noise.flatten(0, 1), strict=True)]
+            )
         outputs = self._critic(torch.cat(images), groups=len(mutants)).view(len(mutants), -1)
         of_real = self._critic(real) if len(real) else None
         losses = [
@@ -232,15 +252,24 @@ class CEGAN(Training):
         better = preferred(judged.critic[second], judged.critic[first])
         leaves = [children.parameters(at, grad=True) for at in range(len(children))]
         teachers = judged.images[second]
-        losses = []
-        for leaf, teacher, where in zip(leaves, teachers, better, strict=True):
-            lessons = self._lessons(where)
-            with self.engine.autocast():
-                made = children.image(leaf, noise[lessons])
-            losses.append(distillation_loss(_full(made), _full(teacher[lessons]), where=where[lessons]))
+        losses = side_by_side(
+            [
+                partial(self._lesson, children, leaf, noise, teacher, where)
+                for leaf, teacher, where in zip(leaves, teachers, better, strict=True)
+            ]
+        )
         scale = teachers[0].numel() if self.recipe.distillation == "mean" else 1
         self._learn(children, leaves, torch.stack(losses).sum() / scale)
         return torch.stack((first, second), dim=1)
+
+    def _lesson(
+        self, children: Individuals, leaf: dict[str, Tensor], noise: Tensor, teacher: Tensor, where: Tensor
+    ) -> Tensor:
+        """What one child minimises."""
+        lessons = self._lessons(where)
+        with self.engine.autocast():
+            made = children.image(leaf, noise[lessons])
+        return distillation_loss(_full(made), _full(teacher[lessons]), where=where[lessons])
 
     def _lessons(self, where: Tensor) -> Tensor:
         """Which samples to pass through a child: those that teach, filled up to a multiple of `BLOCK`.
@@ -288,10 +317,10 @@ def train(
         DivergedError: A fitness or loss became NaN or infinite, or (`VanishedError`) gradients vanished.
     """
     _check_images(model, data)
-    device, recipe = model.engine.device, model.recipe
+    device, recipe, advance = model.engine.device, model.recipe, model.stepper()
     for step in range(start, steps):
         draws = draw(recipe, latent=model.architecture.latent, images=len(data), seed=seed, step=step, device=device)
-        model.step(data.batch(draws.index), draws)
+        advance(data.batch(draws.index), draws)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
             model.history.check(patience or Patience())
         if on_step is not None:
@@ -322,6 +351,11 @@ class _Rows:
             if state[name].shape != tensor.shape:
                 raise ValueError(f"{name} of shape {tuple(state[name].shape)} instead of {tuple(tensor.shape)}")
             tensor.copy_(state[name])
+
+
+def _flat(parts: StepDraws | Outcome) -> list[Tensor]:
+    """The tensors, in the order of the fields."""
+    return [getattr(parts, field.name) for field in fields(parts)]
 
 
 def _full(tensor: Tensor) -> Tensor:

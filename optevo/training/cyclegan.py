@@ -1,6 +1,7 @@
 """CycleGAN training (1703.10593), one step at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 
 import torch
@@ -14,6 +15,8 @@ from optevo.training.engine import Engine
 from optevo.training.losses import l1, lsgan, lsgan_discriminator_loss
 from optevo.training.pix2pix import CHECK_EVERY, Schedule, check_finite
 from optevo.training.replay import ReplayBuffer
+
+Update = Callable[..., Sequence[Tensor]]
 
 
 class CycleGAN(Training):
@@ -77,10 +80,12 @@ class CycleGAN(Training):
             The losses in the order of `LOSSES`, without their weights, shape `(8,)`, on the device: reading them is
             left to the caller, because on a GPU it would wait for the step.
         """
-        fake_b, fake_a, generator_losses = self._update_generators(a, b)
-        judge_losses = self._update_judges(a, b, fake_a=fake_a, fake_b=fake_b)
-        self._take_average()
-        return torch.cat((judge_losses, generator_losses)).detach()
+        return self._step(a, b, update_generators=self._update_generators, update_judges=self._update_judges)
+
+    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """`step` for many steps in a row; see :meth:`Training.captured`. The histories are drawn from on the host."""
+        generators, judges = self.captured(self._update_generators), self.captured(self._update_judges)
+        return partial(self._step, update_generators=generators, update_judges=judges)
 
     def result(self) -> dict[str, nn.Module]:
         """What was trained, `a_to_b` and `b_to_a`: the moving averages, where they are kept."""
@@ -97,7 +102,14 @@ class CycleGAN(Training):
             others={"history_a": self.history_a, "history_b": self.history_b},
         )
 
+    def _step(self, a: Tensor, b: Tensor, *, update_generators: Update, update_judges: Update) -> Tensor:
+        fake_a, fake_b, generator_losses = update_generators(a, b)
+        (judge_losses,) = update_judges(a, b, self.history_a.exchange(fake_a), self.history_b.exchange(fake_b))
+        self._take_average()
+        return torch.cat((judge_losses, generator_losses))
+
     def _update_generators(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One Adam step; the fakes of A and of B, and the losses."""
         self._judges_learn(False)
         self.generator_adam.zero_grad(set_to_none=True)
         with self.engine.autocast():
@@ -112,7 +124,8 @@ class CycleGAN(Training):
         total = (gan + self.cycle_weight * cycle + self.identity_weight * identity).sum() + more.sum()
         total.backward()
         self.generator_adam.step()
-        return fake_b, fake_a, torch.cat((gan, cycle, identity, more))
+        losses = torch.cat((gan, cycle, identity, more))
+        return fake_a.detach().to(a.dtype), fake_b.detach().to(b.dtype), losses.detach()
 
     def _translate(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Both generators' outputs, of B and of A, under autocast."""
@@ -122,11 +135,10 @@ class CycleGAN(Training):
         """Further losses of the generators, weighted, as many as a subclass adds to `LOSSES`."""
         return a.new_zeros(0)
 
-    def _update_judges(self, a: Tensor, b: Tensor, *, fake_a: Tensor, fake_b: Tensor) -> Tensor:
+    def _update_judges(self, a: Tensor, b: Tensor, shown_a: Tensor, shown_b: Tensor) -> tuple[Tensor]:
+        """One Adam step on real images and shown fakes; the losses."""
         self._judges_learn(True)
         self.judge_adam.zero_grad(set_to_none=True)
-        shown_a = self.history_a.exchange(fake_a.to(a.dtype))
-        shown_b = self.history_b.exchange(fake_b.to(b.dtype))
         with self.engine.autocast():
             real_a, real_b = self.judge_a(a), self.judge_b(b)
             false_a, false_b = self.judge_a(shown_a), self.judge_b(shown_b)
@@ -138,7 +150,7 @@ class CycleGAN(Training):
         )
         losses.sum().backward()
         self.judge_adam.step()
-        return losses
+        return (losses.detach(),)
 
     def _take_average(self) -> None:
         for name, average in self._averages.items():
@@ -177,11 +189,11 @@ def train(
     """
     plan = plan.to(a.index_device, b.index_device)
     total = torch.zeros(len(model.LOSSES), device=model.engine.device)
-    steps = len(plan)
+    steps, advance = len(plan), model.stepper()
     for step in range(start, steps):
         if schedule is not None:
             model.set_rate(schedule.factor(step))
-        total += model.step(*unpaired_batch(a, b, plan, step))
+        total += advance(*unpaired_batch(a, b, plan, step))
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
             check_finite(total, step + 1)
         if on_step is not None:

@@ -1,13 +1,15 @@
 """CycleGAN training of two small translators that learn from two large ones as well, or from them alone."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from optevo.training.captured import is_known
 from optevo.training.cyclegan import CycleGAN
 from optevo.training.image_distillation import (
     feature_matching,
@@ -82,16 +84,35 @@ class DistilledCycleGAN(CycleGAN):
 
     def step(self, a: Tensor, b: Tensor) -> Tensor:
         """As :meth:`CycleGAN.step`; the losses of `distil_a` and `distil_b` are weighted sums, and those left out 0."""
+        return self._step_alone(a, b, update=self._imitate) if self.alone else super().step(a, b)
+
+    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """As :meth:`CycleGAN.stepper`."""
         if not self.alone:
-            return super().step(a, b)
+            return super().stepper()
+        return partial(self._step_alone, update=self.captured(self._imitate))
+
+    def captured(
+        self, part: Callable[..., Sequence[Tensor]], *, tuned: bool = False
+    ) -> Callable[..., Sequence[Tensor]]:
+        """As :meth:`Training.captured`; the teachers must be of known kinds, too."""
+        teachers = [module for each in self._teachers.values() for module in (each.generator, each.judge)]
+        return super().captured(part, tuned=tuned) if all(is_known(module) for module in teachers) else part
+
+    def _step_alone(self, a: Tensor, b: Tensor, *, update: Callable[..., Sequence[Tensor]]) -> Tensor:
+        (losses,) = update(a, b)
+        self._take_average()
+        return losses
+
+    def _imitate(self, a: Tensor, b: Tensor) -> tuple[Tensor]:
+        """One Adam step by the teachers alone; all losses."""
         self.generator_adam.zero_grad(set_to_none=True)
         with self.engine.autocast():
             fake_b, fake_a = self._translate(a, b)
         more = self._more(a, b, fake_a=fake_a, fake_b=fake_b)
         more.sum().backward()
         self.generator_adam.step()
-        self._take_average()
-        return torch.cat((more.new_zeros(len(CycleGAN.LOSSES)), more)).detach()
+        return (torch.cat((more.new_zeros(len(CycleGAN.LOSSES)), more)).detach(),)
 
     def _translate(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return self._tapped("a_to_b", self.a_to_b, a), self._tapped("b_to_a", self.b_to_a, b)

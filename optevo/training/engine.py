@@ -42,8 +42,11 @@ class Engine:
     def adam(
         self, parameters: Iterable[nn.Parameter], *, learning_rate: float, betas: tuple[float, float]
     ) -> torch.optim.Adam:
-        """Adam whose whole update is one kernel."""
-        return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True)
+        """Adam whose whole update is one kernel. On a GPU its rate is a tensor, so that graphs see it change."""
+        if self.device.type != "cuda":
+            return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True)
+        rate = torch.tensor(learning_rate, device=self.device)
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True, capturable=True)
 
     def seed(self, seed: int) -> None:
         """Seed torch's own generators (initial weights, dropout) on the CPU and on the device."""
@@ -96,7 +99,10 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"engine.device = {name!r}: must be 'auto', 'cpu', 'cuda' or 'cuda:N'.") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda":
+        # With its number, as tensors name it.
+        device = torch.device("cuda", device.index or 0)
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise UsageError(
             f"engine.device = {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; use 'auto' or 'cpu'."
         )

@@ -1,11 +1,14 @@
 """Generators of one architecture that evolve side by side: a row of one matrix each, with its row of Adam's state."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim.adam import adam
+
+from optevo.training.captured import side_by_side
 
 
 class Layout:
@@ -92,7 +95,9 @@ class Individuals:
     def images(self, noise: Tensor) -> Tensor:
         """What every individual makes of the same noise (B, latent), without gradients: (S, B, C, H, W)."""
         with torch.no_grad():
-            return torch.stack([self.image(self.parameters(at), noise) for at in range(len(self))])
+            return torch.stack(
+                side_by_side([partial(self.image, self.parameters(at), noise) for at in range(len(self))])
+            )
 
     def image(self, parameters: dict[str, Tensor], noise: Tensor) -> Tensor:
         """What the architecture with these parameters makes of noise (B, latent): (B, C, H, W)."""

@@ -85,6 +85,11 @@ class Pix2Pix(Training):
         gan, pixel = self._update_generator(source, target, output)
         return torch.stack((d_loss.detach(), gan.detach(), pixel.detach()))
 
+    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """`step` for many steps in a row; see :meth:`Training.captured`."""
+        captured = self.captured(lambda source, target: [self.step(source, target)])
+        return lambda source, target: captured(source, target)[0]
+
     def parts(self) -> Parts:
         """Both networks and their optimizers."""
         return Parts(
@@ -143,12 +148,12 @@ def train(
     """
     plan = plan.to(data.index_device)
     total = torch.zeros(3, device=model.engine.device)
-    steps = len(plan.index)
+    steps, advance = len(plan.index), model.stepper()
     for step in range(start, steps):
         if schedule is not None:
             model.set_rate(schedule.factor(step))
         source, target = data.batch(plan.index[step], crop=plan.crop[step], flip=plan.flip[step])
-        total += model.step(source, target)
+        total += advance(source, target)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
             check_finite(total, step + 1)
         if on_step is not None:

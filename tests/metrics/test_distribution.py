@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from optevo.errors import UsageError
-from optevo.metrics.distribution import fid, inception_features, kid, load_inception, mmd
+from optevo.metrics.distribution import _regrouped, fid, inception_features, kid, load_inception, mmd
 
 
 class Small(nn.Module):
@@ -108,3 +108,13 @@ def test_the_real_network_tells_noise_from_pictures() -> None:
     ]
     assert found[0].shape == (12, 2048)
     assert fid(found[0], found[1]) < fid(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "least", "expected"), [((3, 3, 3), 1, [3, 3, 3]), ((3, 3, 3), 5, [6, 3]), ((), 5, [])]
+)
+def test_small_batches_come_together_in_order(sizes: tuple[int, ...], least: int, expected: list[int]) -> None:
+    images = torch.arange(sum(sizes))
+    found = list(_regrouped(images.split(sizes) if sizes else (), least=least))
+    assert [len(each) for each in found] == expected
+    assert torch.equal(torch.cat([torch.empty(0, dtype=torch.int64), *found]), images)
