@@ -37,6 +37,7 @@ from optevo.samplers import RouletteGASampler
 HERE = Path(__file__).parent
 BUDGETS = (64, 128, 256, 512)
 TOP = 0.005
+BLOCK = 20
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,9 @@ ENTRIES: Mapping[str, Entry] = {
     "NSGA-II": Entry(lambda table, price, seed: optuna.samplers.NSGAIISampler(seed=seed)),
     "TPE": Entry(lambda table, price, seed: optuna.samplers.TPESampler(seed=seed)),
     "TPE, ordered": Entry(lambda table, price, seed: optuna.samplers.TPESampler(seed=seed), ordered=True),
-    "GP": Entry(lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), runs=5, evaluations=128),
+    "GP": Entry(lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), runs=10, evaluations=128),
     "GP, ordered": Entry(
-        lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), ordered=True, runs=5, evaluations=128
+        lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), ordered=True, runs=10, evaluations=128
     ),
 }
 OURS = ("paper", "plain", "screened", "screened, drawn")
@@ -242,7 +243,7 @@ def done(file: Path) -> list[dict[str, Any]]:
 
 
 def run_all(jobs: Sequence[Job], *, file: Path, workers: int) -> None:
-    """What is missing, the cheap samplers first."""
+    """What is missing, in the order given."""
     known = {(run["table"], run["gamma"], run["sampler"], run["seed"]) for run in done(file)}
     missing = [job for job in jobs if (job.table, job.gamma, job.sampler, job.seed) not in known]
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -353,6 +354,8 @@ def main() -> None:
         for gamma in gammas
         for seed in range(min(arguments.runs, ENTRIES[sampler].runs))
     ]
+    # Some seeds of all before more of any, so that an interrupted comparison is one, with fewer seeds.
+    jobs.sort(key=lambda job: job.seed // BLOCK)
     file = arguments.work / f"{arguments.table}.jsonl"
     run_all(jobs, file=file, workers=arguments.workers)
     write(arguments.table, gammas, done(file))
