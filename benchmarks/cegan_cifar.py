@@ -6,7 +6,8 @@ The paper's recipes and losses with networks of `--width` (the paper's have 128)
 there). FID and KID are those of `--images` generated against as many training images, by the 2015 Inception network
 (its weights: OPTEVO_INCEPTION); their names say so, and such numbers do not compare with the paper's. Every training is
 saved as it goes in `--work` and continued after an interruption; what is finished is not done again. Differences are
-paired: a seed gives all arms the same real batches. Results: benchmarks/results/cegan-cifar10.json and .md.
+paired: a seed gives all arms the same real batches. Results: benchmarks/results/cegan-cifar10-WIDTH.json
+and .md.
 """
 
 import argparse
@@ -137,11 +138,14 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
 def markdown(result: Mapping[str, Any]) -> str:
     """The table."""
     metrics = [key for key in next(iter(result["arms"].values())) if key.startswith(("fid_", "kid_"))]
+    made = result["made"]["hardware"]
+    where = made["processor"] if made["device"] == "cpu" else made["device"]
     lines = [
         "# GAN, E-GAN, CE-GAN and CE-GAN-GP on CIFAR-10 under equal iterations",
         "",
-        f"{result['steps']:,} iterations, widths from {result['width']} (the paper: 100,000 and 128). Mean and "
-        "standard error over seeds; in brackets the paired difference from the plain GAN.",
+        f"{result['steps']:,} iterations, widths from {result['width']} (the paper: 100,000 and 128), by {where} in "
+        f"{made['precision']}. Mean and standard error over seeds; in brackets the paired difference from the plain "
+        "GAN.",
         "",
         "| training | seeds | " + " | ".join(metrics) + " | minutes each |",
         "|---" * (len(metrics) + 3) + "|",
@@ -188,8 +192,9 @@ def main() -> None:
             with file.open("a") as out:
                 out.write(json.dumps(runs[-1]) + "\n")
     result = rounded(report(runs, arguments), digits=5)
-    (RESULTS / "cegan-cifar10.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "cegan-cifar10.md").write_text(markdown(result))
+    stem = RESULTS / f"cegan-cifar10-{arguments.width}"
+    stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(markdown(result))
     print(markdown(result))
 
 
