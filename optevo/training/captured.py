@@ -64,12 +64,18 @@ class Captured:
         self._inputs = [tensor.clone() for tensor in inputs]
         graph = torch.cuda.CUDAGraph()
         # Other threads may use CUDA meanwhile.
-        with (
-            self._tuning(),
-            torch.cuda.device(self._device),
-            torch.cuda.graph(graph, capture_error_mode="thread_local"),
-        ):
-            self._outputs = list(self._function(*self._inputs))
+        try:
+            with (
+                self._tuning(),
+                torch.cuda.device(self._device),
+                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+            ):
+                self._outputs = list(self._function(*self._inputs))
+        except RuntimeError as error:
+            # Where memory ran out, the end of the capture fails as well, and would hide it.
+            if isinstance(error.__context__, torch.OutOfMemoryError):
+                raise error.__context__ from None
+            raise
         return graph
 
     @contextmanager
