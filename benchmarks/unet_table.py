@@ -236,8 +236,12 @@ def plan(rows: Rows, *, unit: float, most: int) -> list[tuple[int, list[int]]]:
     missing = [(int(row), list(range(FIRST))) for row in shuffled if rows.seeds(int(row)) < FIRST]
     if missing:
         return missing
-    # The span shrinks as luck leaves the top, so that all is looked at again when half of what is lacking is there.
-    blocks = {row: max(1, lacking // (2 * MORE)) for row, lacking in wanting(rows, unit=unit, most=most).items()}
+    # The span shrinks as luck leaves the top, so that all is looked at again when half of what is lacking is there; and
+    # so it is when a row has half as many seeds again, since most that look near the top are lucky.
+    blocks = {
+        row: max(1, min(lacking, rows.seeds(row)) // (2 * MORE))
+        for row, lacking in wanting(rows, unit=unit, most=most).items()
+    }
     seeds = {row: rows.next_seeds(row, count * MORE) for row, count in blocks.items()}
     return [(row, mine[at : at + MORE]) for row, mine in seeds.items() for at in range(0, len(mine), MORE)]
 
