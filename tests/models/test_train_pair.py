@@ -100,13 +100,13 @@ def test_the_rate_is_constant_and_then_decays_to_zero(
     from optevo.training.cyclegan import CycleGAN
 
     rates: list[float] = []
-    step = CycleGAN.step
+    step = CycleGAN._step
 
-    def watched(self: CycleGAN, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    def watched(self: CycleGAN, a: torch.Tensor, b: torch.Tensor, **updates: Any) -> torch.Tensor:
         rates.append(self.generator_adam.param_groups[0]["lr"])
-        return step(self, a, b)
+        return step(self, a, b, **updates)
 
-    monkeypatch.setattr(CycleGAN, "step", watched)
+    monkeypatch.setattr(CycleGAN, "_step", watched)
     train(data, tmp_path / "pair", epochs=2, decay_epochs=3, batch_size=5)
     assert rates == pytest.approx([2e-4, 2e-4, 1.5e-4, 1e-4, 0.5e-4])
 
