@@ -6,8 +6,8 @@ The paper's recipes and losses with networks of `--width` (the paper's have 128)
 there). FID and KID are those of `--images` generated against as many training images, by the 2015 Inception network
 (its weights: OPTEVO_INCEPTION); their names say so, and such numbers do not compare with the paper's. Every training is
 saved as it goes in `--work` and continued after an interruption; what is finished is not done again. Differences are
-paired: a seed gives all arms the same real batches. Results: benchmarks/results/cegan-cifar10-WIDTH.json
-and .md.
+paired: a seed gives all arms the same real batches. Results: benchmarks/results/cegan-cifar10-WIDTH.json and
+.md.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recording import RESULTS, hardware, rounded, versions
+from recording import RESULTS, device_name, hardware, rounded, spread, versions
 
 from optevo.data.collection import load_collection
 from optevo.data.collection_files import find_collection
@@ -94,15 +94,10 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
         "seconds": time.monotonic() - started,
         "parameters": found.metrics["parameters"],
         "made": {
-            "hardware": {**hardware(), "device": name_of(engine), "precision": engine.precision},
+            "hardware": {**hardware(), "device": device_name(engine.device), "precision": engine.precision},
             "versions": versions(["optevo", "torch", "numpy"]),
         },
     }
-
-
-def name_of(engine: Engine) -> str:
-    """The GPU's name, or `cpu`."""
-    return torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu"
 
 
 def report(runs: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -127,12 +122,6 @@ def report(runs: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> 
         "arms": arms,
         "runs": list(runs),
     }
-
-
-def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, and the standard error of it."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "standard_error": error}
 
 
 def markdown(result: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from cegan_reference import PlainCEGAN
-from recording import RESULTS, hardware, rounded, versions
+from recording import RESULTS, device_name, hardware, rounded, versions
 from torch.utils.flop_counter import FlopCounterMode
 
 from optevo.networks.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -154,7 +154,7 @@ def main() -> None:
     }
     result = {
         "what": __doc__.splitlines()[0],
-        "hardware": {**hardware(), "device": name_of(engine.device), "threads": engine.threads},
+        "hardware": {**hardware(), "device": device_name(engine.device), "threads": engine.threads},
         "amx": engine.device.type == "cpu" and torch.cpu._is_amx_tile_supported(),
         "versions": versions(["optevo", "torch", "numpy"]),
         **vars(arguments),
@@ -180,10 +180,6 @@ def main() -> None:
             f"{ratio['counted']:.2f} (straightforward: {ratio['counted_straightforward']:.2f})"
         )
     print(path)
-
-
-def name_of(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 if __name__ == "__main__":

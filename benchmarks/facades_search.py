@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from following import run_to_the_end
 from recording import RESULTS, hardware
 
 from optevo import api
-from optevo.cli.table import summary
 from optevo.evolution import generator
 from optevo.samplers import RosterSampler, slots
 from optevo.search.launch import run_together
@@ -55,20 +55,6 @@ def specification(data: Path) -> dict[str, Any]:
         "finetune": {"epochs": 20, "decay_epochs": 20, "batch_size": 4, "threads": 1},
         "engine": {"device": "cpu"},
     }
-
-
-def search(data: Path, url: str, workers: int) -> None:
-    if NAME not in [row["study"] for row in api.list_studies(storage=url)]:
-        api.create_study(NAME, parse_spec(specification(data), source=__file__), storage=url)
-    said: set[str] = set()
-
-    def show(state: Any, _: int) -> None:
-        line = summary(NAME, state).rpartition(", ")[0]
-        if line not in said:
-            said.add(line)
-            print(line, flush=True)
-
-    api.run_study(NAME, storage=url, workers=workers, on_snapshot=show)
 
 
 def trained_by(url: str) -> int:
@@ -215,7 +201,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     url = f"sqlite:///{arguments.out / 'optevo.db'}"
-    search(arguments.data, url, arguments.workers)
+    spec = parse_spec(specification(arguments.data), source=__file__)
+    run_to_the_end(NAME, spec, url=url, workers=arguments.workers)
     count = trained_by(url)
     print(f"the search trained {count} architectures; now as many random ones", flush=True)
     random_trials = roster(

@@ -16,16 +16,16 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from following import run_to_the_end
 from optuna.trial import TrialState
-from recording import RESULTS, hardware, rounded
+from recording import RESULTS, hardware, rounded, spread
 
 from optevo import api
-from optevo.cli.table import summary
 from optevo.search.progress import canonical_trials
 from optevo.search.recipe import open_recipe_task, recipe_spec
 from optevo.search.study import Search, open_search
@@ -37,22 +37,6 @@ from optevo.training.engine import resolve
 NAME = "recipes"
 SEEDS = (9_001, 9_002, 9_003)
 FOUND, PAPER, LONGER = "found", "paper", "paper, equal cost"
-
-
-def search(data: Path, *, spec: str, url: str, workers: int) -> Search:
-    """Create the study, or go on with it, until its final is over."""
-    if NAME not in [row["study"] for row in api.list_studies(storage=url)]:
-        api.create_study(NAME, spec, overrides=[f"data.root={data}"], storage=url)
-    said: set[str] = set()
-
-    def show(state: Any, _: int) -> None:
-        line = summary(NAME, state).rpartition(", ")[0]
-        if line not in said:
-            said.add(line)
-            print(line, flush=True)
-
-    api.run_study(NAME, storage=url, workers=workers, on_snapshot=show)
-    return open_search(NAME, url=url)
 
 
 class Timed:
@@ -136,11 +120,6 @@ def report(found: Search, best: api.BestRecipe, trainings: Mapping[str, list[dic
     }
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean, and the standard error of it."""
-    return {"mean": statistics.fmean(values), "standard_error": statistics.stdev(values) / len(values) ** 0.5}
-
-
 def markdown(result: Mapping[str, Any]) -> str:
     """The page."""
     chosen = ", ".join(f"{key} = {value}" for key, value in result["found"]["params"].items())
@@ -176,7 +155,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     url = f"sqlite:///{(arguments.out / 'optevo.db').absolute()}"
-    found = search(arguments.data, spec=arguments.spec, url=url, workers=arguments.workers)
+    data = [f"data.root={arguments.data}"]
+    run_to_the_end(NAME, arguments.spec, url=url, workers=arguments.workers, overrides=data)
+    found = open_search(NAME, url=url)
     best = api.winners(NAME, storage=url)
     assert isinstance(best, api.BestRecipe)
     trainings = compare(found, best.params, work=arguments.out)

@@ -2,10 +2,14 @@
 
 import os
 import platform
+import statistics
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -22,6 +26,21 @@ def processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()
+
+
+def device_name(device: "torch.device") -> str:
+    """A GPU's name, or `cpu`."""
+    if device.type != "cuda":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean, and the standard error of it; None for a single value."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "standard_error": error}
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

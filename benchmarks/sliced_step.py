@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 import torch
-from recording import RESULTS, hardware, rounded, versions
+from recording import RESULTS, device_name, hardware, rounded, versions
 from torch import nn
 
 from optevo.networks.patchgan import PatchGAN
@@ -117,10 +117,6 @@ def main() -> None:
     path = RESULTS / f"sliced-step-{engine.device.type}.json"
     path.write_text(json.dumps(rounded(result, digits=4), indent=1) + "\n")
     print(path)
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 if __name__ == "__main__":

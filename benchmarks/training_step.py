@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from recording import RESULTS, processor
+from recording import RESULTS, device_name, processor
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -218,10 +218,6 @@ def main() -> None:
         mean, spread = statistics.fmean(values), statistics.stdev(values)
         print(f"L1 in {precision}: {mean:.4f} +- {spread:.4f} over {len(values)} seeds")
     print(path)
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def wanting(rows: Rows, *, unit: float, most: int) -> dict[int, int]:
             near = part.value <= np.sort(part.value)[round(NEAR * SPACE.size)]
             for row in np.flatnonzero(near).tolist():
                 if rows.seeds(row) < KNOWN:
-                    wanted[row] = KNOWN - rows.seeds(row)
+                    wanted[row] = max(wanted.get(row, 1), KNOWN - rows.seeds(row))
         for row in chosen:
             lacking = rows.seeds(row) * ((found.errors[row] / (found.span / 4)) ** 2 - 1)
             wanted[row] = max(wanted.get(row, 1), math.ceil(lacking))
@@ -287,9 +287,12 @@ def write(rows: Rows, *, unit: float) -> None:
         "chromosomes": [len(names) for names in SPACE.chromosomes.values()],
         "original_macs": unet_cost(original(ngf=4, depth=4), height=SIZE, width=SIZE).exact_macs,
         "gammas": GAMMAS,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
+        # Not all need have been trained there: machines differ by rounding, seeds by far more.
+        "written_by": {
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        },
     }
     TABLE.parent.mkdir(exist_ok=True)
     losses = rows.losses()

@@ -80,9 +80,10 @@ def inception_features(batches: Iterable[Tensor], *, network: "nn.Module", devic
         network: Of :func:`load_inception`, or any that maps uint8 images to features.
     """
     found = []
+    least, most = (1, BATCH) if device == "cpu" else (GPU_BATCH, GPU_BATCH)
     with torch.inference_mode():
-        for images in _regrouped(batches, least=1 if device == "cpu" else GPU_BATCH):
-            for part in images.split(BATCH if device == "cpu" else GPU_BATCH):
+        for images in _regrouped(batches, least=least):
+            for part in images.split(most):
                 found.append(network(_bytes(part).to(device)).cpu().double().numpy())
     if not found:
         raise ValueError("there are no images to take features of.")

@@ -16,7 +16,7 @@ from optevo.networks.unet import UNetGenerator
 from optevo.spaces.dcgan import DCGANArchitecture
 from optevo.spaces.resnet import cyclegan as resnet
 from optevo.spaces.unet import original
-from optevo.training.captured import WARM_UP, Captured, is_known, side_by_side
+from optevo.training.captured import WARM_UP, Captured, side_by_side
 from optevo.training.cegan import CEGAN, train
 from optevo.training.cyclegan import CycleGAN
 from optevo.training.distilled_cyclegan import DistillationWeights, DistilledCycleGAN, Teacher
@@ -161,12 +161,21 @@ def test_what_a_call_returned_stays() -> None:
         assert (after[0].item(), one[0].item(), two[0].item()) == (sums[k], k + 1, k + 2)
 
 
-def test_networks_from_elsewhere_are_not_captured() -> None:
-    class Mine(nn.Module):
-        pass
+class Foreign(nn.ReLU):
+    """A layer of somebody else's."""
 
-    assert is_known(nn.Sequential(UNetGenerator(original(ngf=4, depth=5)), nn.ReLU()))
-    assert not is_known(nn.Sequential(nn.ReLU(), Mine()))
+
+@pytest.mark.parametrize(("layer", "graph"), [(nn.ReLU, True), (Foreign, False)])
+def test_only_networks_of_known_layers_are_captured(layer: type[nn.Module], graph: bool) -> None:
+    cpu = resolve(device="cpu", precision="fp32")
+    model = Pix2Pix(nn.Sequential(nn.Conv2d(3, 3, 1), layer()), nn.Conv2d(6, 1, 1), engine=cpu)
+
+    def part() -> list[Tensor]:
+        return []
+
+    assert model.captured(part) is part  # there is no GPU
+    model.engine = replace(cpu, device=torch.device("cuda", 0))
+    assert isinstance(model.captured(part), Captured) == graph
 
 
 def test_without_a_capture_works_are_done_in_turn() -> None:
