@@ -149,7 +149,8 @@ def test_connections_are_cut_and_servers_restarted_at_random_moments(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(retrying, "PATIENCE", 60.0)
-    api.create_study("tiny", tiny, storage=postgres)
+    # Opened while the database answers: who begins while it does not is told so and waits for nothing.
+    search = api.create_study("tiny", tiny, storage=postgres)
     over, dice, cuts = threading.Event(), random.Random(5), []
 
     def cut() -> None:
@@ -161,7 +162,7 @@ def test_connections_are_cut_and_servers_restarted_at_random_moments(
     thread = threading.Thread(target=cut)
     thread.start()
     try:
-        search = work(postgres, Arithmetic(lambda count: time.sleep(0.3)))
+        Worker(search, Arithmetic(lambda count: time.sleep(0.3)), threading.Event()).run()
     finally:
         over.set()
         thread.join()
