@@ -6,8 +6,8 @@ The paper's recipes and losses with networks of `--width` (the paper's have 128)
 there). FID and KID are those of `--images` generated against as many training images, by the 2015 Inception network
 (its weights: OPTEVO_INCEPTION); their names say so, and such numbers do not compare with the paper's. Every training is
 saved as it goes in `--work` and continued after an interruption; what is finished is not done again. Differences are
-paired: a seed gives all arms the same real batches. Results: benchmarks/results/cegan-cifar10-WIDTH.json and
-.md.
+paired: a seed gives all arms the same real batches. With `--every`, champions are judged on the way, too. Results:
+benchmarks/results/cegan-cifar10-WIDTH-STEPS.json and .md.
 """
 
 import argparse
@@ -39,7 +39,7 @@ NAMED = {"gan-heuristic": "GAN, heuristic loss", "egan": "E-GAN", "cegan": "CE-G
 class BothDistances(RecipeTask):
     """Takes a champion's features once for FID and KID. Inception takes longer than the training."""
 
-    distance: Kid
+    distance: Kid  # of the champion judged last
 
     def value(self, generator: DCGANGenerator, *, seed: int, tick: Callable[[], None] = lambda: None) -> float:
         with evaluated(generator):
@@ -56,12 +56,11 @@ def settings_of(arm: str, arguments: argparse.Namespace) -> RecipeSearchSettings
             "networks": {"generator_width": arguments.width, "discriminator_width": arguments.width},
             "recipe": {"published": arm},
             "training": {"steps": arguments.steps},
-            # Judged once, at the end.
             "quality": {
                 "metric": "fid",
                 "images": arguments.images,
                 "real_images": arguments.images,
-                "every": arguments.steps,
+                "every": arguments.every or arguments.steps,
             },
         }
     )
@@ -74,13 +73,19 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
     task = BothDistances(settings, engine, images, inception)
     kept = LocalCheckpoints(arguments.work / f"{arm}-{seed}.safetensors")
     started = time.monotonic()
+    curve: list[list[float]] = []
+
+    def judged(value: float, step: int) -> bool:
+        curve.append([step, value])
+        print(f"{arm}, seed {seed}: FID {value:.1f} after {step:,} steps", flush=True)
+        return False
 
     def after(step: int) -> None:
         if step % 500 == 0:
             seconds = time.monotonic() - started
             print(f"{arm}, seed {seed}: step {step:,} of {arguments.steps:,}, {seconds:.0f} s", flush=True)
 
-    found = task.evaluate({}, seed=seed, on_step=after, checkpoints=kept)
+    found = task.evaluate({}, seed=seed, on_step=after, report=judged, checkpoints=kept)
     protocol = task.protocol.partition("_")[2]
     kept.remove()
     return {
@@ -89,6 +94,7 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
         f"fid_{protocol}": found.value,
         f"kid_{protocol}": task.distance.mean,
         f"kid_spread_{protocol}": task.distance.spread,
+        "curve": curve,
         "wins": {key.removeprefix("wins_"): share for key, share in found.metrics.items() if key.startswith("wins_")},
         "ended": found.metrics.get("ended"),
         "seconds": time.monotonic() - started,
@@ -143,7 +149,17 @@ def markdown(result: Mapping[str, Any]) -> str:
         cells = [f"{shown(found[metric])} ({shown(found[metric]['minus_plain'])})" for metric in metrics]
         minutes = statistics.fmean(found["seconds"]) / 60
         lines.append("| " + " | ".join([NAMED[arm], str(len(found["seeds"])), *cells, f"{minutes:.0f}"]) + " |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *ways(result["runs"]), ""])
+
+
+def ways(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """FID on the way, of the trainings that were judged more than once."""
+    told = [run for run in runs if len(run.get("curve", ())) > 1]
+    lines = [""] if told else []
+    for run in told:
+        curve = ", ".join(f"{value:.1f} after {step:,.0f}" for step, value in run["curve"])
+        lines.append(f"{NAMED[run['arm']]}, seed {run['seed']}: FID {curve} iterations.")
+    return lines
 
 
 def shown(value: Mapping[str, float | None] | None) -> str:
@@ -159,6 +175,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="an array or folder of CIFAR-10's training images")
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--steps", type=int, default=5_000)
+    parser.add_argument("--every", type=int, help="judge champions once in so many steps; by default at the end")
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -181,7 +198,7 @@ def main() -> None:
             with file.open("a") as out:
                 out.write(json.dumps(runs[-1]) + "\n")
     result = rounded(report(runs, arguments), digits=5)
-    stem = RESULTS / f"cegan-cifar10-{arguments.width}"
+    stem = RESULTS / f"cegan-cifar10-{arguments.width}-{arguments.steps}"
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     stem.with_suffix(".md").write_text(markdown(result))
     print(markdown(result))
