@@ -73,10 +73,13 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
     task = BothDistances(settings, engine, images, inception)
     kept = LocalCheckpoints(arguments.work / f"{arm}-{seed}.safetensors")
     started = time.monotonic()
-    curve: list[list[float]] = []
+    made = {
+        "hardware": {**hardware(), "device": device_name(engine.device), "precision": engine.precision},
+        "versions": versions(["optevo", "torch", "numpy"]),
+    }
 
     def judged(value: float, step: int) -> bool:
-        curve.append([step, value])
+        keep(looks_of(arguments), {"arm": arm, "seed": seed, "step": step, "fid": value, "made": made})
         print(f"{arm}, seed {seed}: FID {value:.1f} after {step:,} steps", flush=True)
         return False
 
@@ -94,21 +97,48 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
         f"fid_{protocol}": found.value,
         f"kid_{protocol}": task.distance.mean,
         f"kid_spread_{protocol}": task.distance.spread,
-        "curve": curve,
         "wins": {key.removeprefix("wins_"): share for key, share in found.metrics.items() if key.startswith("wins_")},
         "ended": found.metrics.get("ended"),
         "seconds": time.monotonic() - started,
         "parameters": found.metrics["parameters"],
-        "made": {
-            "hardware": {**hardware(), "device": device_name(engine.device), "precision": engine.precision},
-            "versions": versions(["optevo", "torch", "numpy"]),
-        },
+        "made": made,
     }
 
 
-def report(runs: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> dict[str, Any]:
+def kept_in(file: Path) -> list[dict[str, Any]]:
+    """What was kept."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def keep(file: Path, line: Mapping[str, Any]) -> None:
+    """Append a line."""
+    with file.open("a") as out:
+        out.write(json.dumps(line) + "\n")
+
+
+def runs_of(arguments: argparse.Namespace) -> Path:
+    """Where finished trainings are kept."""
+    return Path(arguments.work / f"{arguments.width}-{arguments.steps}-{arguments.images}.jsonl")
+
+
+def looks_of(arguments: argparse.Namespace) -> Path:
+    """Where the FID of champions is kept, on the way too: of trainings that were never finished it is all there is."""
+    return runs_of(arguments).with_suffix(".looks.jsonl")
+
+
+def curves(looks: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
+    """Steps and FID of each training that was judged more than once; continued ones tell the same again."""
+    found: dict[str, dict[int, float]] = {}
+    for look in looks:
+        found.setdefault(f"{NAMED[look['arm']]}, seed {look['seed']}", {})[look["step"]] = look["fid"]
+    return {name: [list(each) for each in sorted(mine.items())] for name, mine in found.items() if len(mine) > 1}
+
+
+def report(
+    runs: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]], arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Means, spreads, and each arm's paired difference from the plain GAN."""
-    metrics = [key for key in runs[0] if key.startswith(("fid_", "kid_")) and "spread" not in key]
+    metrics = [key for key in (runs[0] if runs else ()) if key.startswith(("fid_", "kid_")) and "spread" not in key]
     arms: dict[str, Any] = {}
     plain = {each["seed"]: each for each in runs if each["arm"] == ARMS[0]}
     for arm in ARMS:
@@ -122,43 +152,56 @@ def report(runs: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> 
             arms[arm][metric] = {"values": values, **spread(values), "minus_plain": spread(apart) if apart else None}
     return {
         "what": (__doc__ or "").splitlines()[0],
-        "made": runs[0]["made"],
+        "made": [*runs, *looks][0]["made"],
         "steps": arguments.steps,
+        "images": arguments.images,
         "width": arguments.width,
         "arms": arms,
+        "curves": curves(looks),
         "runs": list(runs),
     }
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """The table."""
-    metrics = [key for key in next(iter(result["arms"].values())) if key.startswith(("fid_", "kid_"))]
+    """The page."""
     made = result["made"]["hardware"]
     where = made["processor"] if made["device"] == "cpu" else made["device"]
     lines = [
         "# GAN, E-GAN, CE-GAN and CE-GAN-GP on CIFAR-10 under equal iterations",
         "",
         f"{result['steps']:,} iterations, widths from {result['width']} (the paper: 100,000 and 128), by {where} in "
-        f"{made['precision']}. Mean and standard error over seeds; in brackets the paired difference from the plain "
-        "GAN.",
+        f"{made['precision']}.",
+    ]
+    return "\n".join([*lines, *table(result["arms"]), *ways(result), ""])
+
+
+def table(arms: Mapping[str, Any]) -> list[str]:
+    """Of the finished trainings."""
+    if not arms:
+        return []
+    metrics = [key for key in next(iter(arms.values())) if key.startswith(("fid_", "kid_"))]
+    lines = [
+        "",
+        "Mean and standard error over seeds; in brackets the paired difference from the plain GAN.",
         "",
         "| training | seeds | " + " | ".join(metrics) + " | minutes each |",
         "|---" * (len(metrics) + 3) + "|",
     ]
-    for arm, found in result["arms"].items():
+    for arm, found in arms.items():
         cells = [f"{shown(found[metric])} ({shown(found[metric]['minus_plain'])})" for metric in metrics]
         minutes = statistics.fmean(found["seconds"]) / 60
         lines.append("| " + " | ".join([NAMED[arm], str(len(found["seeds"])), *cells, f"{minutes:.0f}"]) + " |")
-    return "\n".join([*lines, *ways(result["runs"]), ""])
+    return lines
 
 
-def ways(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def ways(result: Mapping[str, Any]) -> list[str]:
     """FID on the way, of the trainings that were judged more than once."""
-    told = [run for run in runs if len(run.get("curve", ())) > 1]
-    lines = [""] if told else []
-    for run in told:
-        curve = ", ".join(f"{value:.1f} after {step:,.0f}" for step, value in run["curve"])
-        lines.append(f"{NAMED[run['arm']]}, seed {run['seed']}: FID {curve} iterations.")
+    lines = []
+    for name, curve in result["curves"].items():
+        told = ", ".join(f"{fid:.1f} after {step:,.0f}" for step, fid in curve)
+        end = "" if curve[-1][0] == result["steps"] else "; not finished"
+        images = result["images"]
+        lines += ["", f"{name}: FID of {images:,} images against {images:,}: {told} iterations{end}."]
     return lines
 
 
@@ -182,12 +225,15 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--work", type=Path, default=Path("runs/cegan-cifar"))
+    parser.add_argument("--write", action="store_true", help="train nothing more")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
+    if arguments.write:
+        write(report(kept_in(runs_of(arguments)), kept_in(looks_of(arguments)), arguments))
+        return
     engine = resolve(device=arguments.device, threads=arguments.threads)
     inception = Inception(engine)
-    file = arguments.work / f"{arguments.width}-{arguments.steps}-{arguments.images}.jsonl"
-    runs = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    runs = kept_in(runs_of(arguments))
     done = {(each["arm"], each["seed"]) for each in runs}
     torch.set_num_threads(arguments.threads)
     for seed in range(arguments.seeds):
@@ -195,10 +241,14 @@ def main() -> None:
             if (arm, seed) in done:
                 continue
             runs.append(run(arm, seed, arguments=arguments, engine=engine, inception=inception))
-            with file.open("a") as out:
-                out.write(json.dumps(runs[-1]) + "\n")
-    result = rounded(report(runs, arguments), digits=5)
-    stem = RESULTS / f"cegan-cifar10-{arguments.width}-{arguments.steps}"
+            keep(runs_of(arguments), runs[-1])
+    write(report(runs, kept_in(looks_of(arguments)), arguments))
+
+
+def write(result: dict[str, Any]) -> None:
+    """Into benchmarks/results."""
+    result = rounded(result, digits=5)
+    stem = RESULTS / f"cegan-cifar10-{result['width']}-{result['steps']}"
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     stem.with_suffix(".md").write_text(markdown(result))
     print(markdown(result))
