@@ -2,13 +2,17 @@
 
 The objective of an architecture search is a quality, which must be trained for, plus a price, which is known exactly
 (`L_Gen + gamma p`, 2002.11581, Eq. 7). So only the quality is predicted, by a Gaussian process on evaluated genomes,
-and the price is added. Nothing here is tuned by an iterative optimiser: hyperparameters come from a small grid by their
-marginal likelihood, so that every worker finds the same ones.
+and the price is added. How much each gene matters is learnt ("automatic relevance determination"; Rasmussen and
+Williams, Gaussian Processes for Machine Learning, section 5.1): that is what finds the best of a space soon.
+Hyperparameters come from a small grid by their marginal likelihood, a coordinate at a time and not by gradients, so
+that every worker finds the same ones.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +22,13 @@ from optevo.evolution.genes import Gene
 
 Array = NDArray[np.float64]
 
-# The grid. Features lie in [0, 1], so a length of 4 is nearly linear; the noise is a share of the observed variance.
-LENGTHS = (0.5, 1.0, 2.0, 4.0)
-NOISES = (0.01, 0.1, 0.3, 1.0)
+# The grid. Features differ by at most 1, so a gene of length 16 matters hardly. Noise is a share of the variance.
+LENGTHS = (0.5, 1.0, 2.0, 4.0, 16.0)
+NOISES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+LINEAR = 0.3  # the share of the kernel that is linear: few evaluations already tell the slopes, many the rest
+SWEEPS = 2  # at most so often through all genes
+LEARNT = 192  # evaluations that hyperparameters are learnt from; the predictions use more
+RELEVANCES = 64  # genes that may each have a length of their own; of longer genomes all share one
 
 # What rounding errors of another CPU may change must not change who is chosen.
 DIGITS = 6
@@ -34,7 +42,7 @@ class Screening:
         candidates: Children that are bred for a generation.
         optimism: How many predicted standard deviations a candidate is given for being unknown, at least 0.
         immigrants: The share of candidates that are drawn at random instead of bred, in [0, 1].
-        memory: How many evaluations the model learns from, at least 2. Its work grows with the cube of that.
+        memory: How many evaluations the model predicts from, at least 2. Its work grows with the cube of that.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -86,6 +94,8 @@ def screen(
         features([known[place] for place in places], genes),
         qualities,
         features([child.genome for child in different], genes),
+        owners=owners(genes),
+        sample=remembered([costs[place] for place in places], size=LEARNT),
     )
     prices = np.array([price(child.genome) for child in different])
     score = np.round(mean - screening.optimism * deviation + prices, _decimals(qualities))
@@ -111,38 +121,88 @@ def features(genomes: Sequence[Genome], genes: Sequence[Gene]) -> Array:
     return np.concatenate(columns, axis=1)
 
 
-def predict(known: Array, values: Array, wanted: Array) -> tuple[Array, Array]:
+def owners(genes: Sequence[Gene]) -> list[int]:
+    """The gene that each feature tells of."""
+    widths = [gene.features(np.zeros(1)).shape[1] for gene in genes]
+    return [place for place, width in enumerate(widths) for _ in range(width)]
+
+
+def predict(
+    known: Array, values: Array, wanted: Array, *, owners: Sequence[int], sample: Sequence[int]
+) -> tuple[Array, Array]:
     """Mean and standard deviation of a Gaussian process's predictions, in the unit of `values`.
 
-    The kernel is half linear and half squared exponential: few evaluations already tell the slopes, many the rest.
+    The kernel is partly linear, `x . y + 0.01` of centred features, and for the most part a Matern kernel (nu = 5/2)
+    with a length for each gene.
 
     Args:
         known: Features of the evaluated, shape `(N, F)`.
         values: Shape `(N,)`, finite.
         wanted: Shape `(M, F)`.
+        owners: The gene of each feature, F numbers that count up from 0.
+        sample: Places of the evaluations that hyperparameters are learnt from.
 
     Returns:
-        Two arrays of shape `(M,)`.
+        Two arrays of shape `(M,)`; the deviation is that of the mean of many evaluations, without their noise.
     """
-    # Loaded here, because it takes a second and only a screening sampler needs it.
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, DotProduct, WhiteKernel
-
     if len(values) < 2 or np.ptp(values) == 0:
         return np.full(len(wanted), values.mean() if len(values) else 0.0), np.ones(len(wanted))
-    centre = known.mean(axis=0)
-    models = [
-        GaussianProcessRegressor(
-            0.5 * DotProduct(0.1) + 0.5 * RBF(length) + WhiteKernel(noise), optimizer=None, normalize_y=True
-        ).fit(known - centre, values)
-        for length in LENGTHS
-        for noise in NOISES
-    ]
-    best = max(models, key=lambda model: round(model.log_marginal_likelihood_value_, DIGITS))
+    centred, owner = known - known.mean(axis=0), np.asarray(owners)
+    chosen = learn(centred[list(sample)], values[list(sample)], owner)
+    model = _process(chosen, owner).fit(centred, values)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # A variance below 0 by a rounding error is set to 0, with a warning.
-        mean, deviation = best.predict(wanted - centre, return_std=True)
+        mean, deviation = model.predict(wanted - known.mean(axis=0), return_std=True)
     return mean, deviation
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Of the Gaussian process: a length for each gene, and the variance of the noise as a share of the observed."""
+
+    lengths: tuple[float, ...]
+    noise: float
+
+
+def learn(known: Array, values: Array, owner: NDArray[np.int64]) -> Hyperparameters:
+    """The likeliest hyperparameters: of those with one length for all genes, then changed a coordinate at a time.
+
+    Args:
+        known: Features, centred, shape `(N, F)`.
+        values: Shape `(N,)`.
+        owner: The gene of each feature, shape `(F,)`.
+    """
+    genes = int(owner.max()) + 1
+
+    @cache
+    def likelihood(chosen: Hyperparameters) -> float:
+        # Rounded, so that the order of a CPU's additions decides nothing; of equals the first stays.
+        return round(float(_process(chosen, owner).fit(known, values).log_marginal_likelihood_value_), DIGITS)
+
+    best = max((Hyperparameters((length,) * genes, noise) for length in LENGTHS for noise in NOISES), key=likelihood)
+    for _ in range(SWEEPS if genes <= RELEVANCES else 0):
+        before = best
+        for gene in range(genes):
+            best = max((best, *_with_lengths(best, gene)), key=likelihood)
+        best = max((best, *(Hyperparameters(best.lengths, noise) for noise in NOISES)), key=likelihood)
+        if best == before:
+            break
+    return best
+
+
+def _with_lengths(chosen: Hyperparameters, gene: int) -> list[Hyperparameters]:
+    head, tail = chosen.lengths[:gene], chosen.lengths[gene + 1 :]
+    return [Hyperparameters((*head, length, *tail), chosen.noise) for length in LENGTHS]
+
+
+def _process(chosen: Hyperparameters, owner: NDArray[np.int64]) -> Any:
+    # Loaded here, because it takes a second and only a screening sampler needs it.
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import DotProduct, Matern
+
+    lengths = np.array(chosen.lengths)[owner]
+    kernel = LINEAR * DotProduct(0.1) + (1 - LINEAR) * Matern(lengths, nu=2.5)
+    return GaussianProcessRegressor(kernel, alpha=chosen.noise, optimizer=None, normalize_y=True)
 
 
 def _decimals(values: Array) -> int:

@@ -7,7 +7,17 @@ import pytest
 
 from optevo.evolution import CategoricalGene, IntegerGene, RealGene
 from optevo.evolution.breeding import Offspring
-from optevo.evolution.screening import Screening, features, predict, remembered, screen
+from optevo.evolution.screening import (
+    LENGTHS,
+    NOISES,
+    Screening,
+    features,
+    learn,
+    owners,
+    predict,
+    remembered,
+    screen,
+)
 
 GENES = (CategoricalGene(4, ordered=True), CategoricalGene(3), CategoricalGene(2))
 SPACE = list(itertools.product(range(4), range(3), range(2)))
@@ -31,38 +41,81 @@ def test_numbers_lie_in_the_unit_interval_of_their_range_or_its_logarithm() -> N
     np.testing.assert_allclose(features([(2, 1.0, 5.0), (4, 10.0, 5.0)], genes), [[0, 0, 0], [0.5, 0.5, 0]], atol=1e-12)
 
 
-def test_predictions_are_those_of_the_textbook_formula() -> None:
-    """Mean k* K^-1 y and variance k** - k* K^-1 k* by plain linear algebra, for the kernel that fits best."""
-    from optevo.evolution import screening
-
-    rng = np.random.default_rng(0)
-    known, wanted = rng.random((20, 3)), rng.random((5, 3))
-    values = np.sin(4 * known[:, 0]) + known[:, 1] + 0.1 * rng.standard_normal(20)
+def textbook(known, values, wanted, *, lengths, noise):
+    """Likelihood, mean k* K^-1 y and variance k** - k* K^-1 k*, by plain linear algebra."""
     centre, mu, sd = known.mean(axis=0), values.mean(), values.std()
     x, z, y = known - centre, wanted - centre, (values - mu) / sd
 
-    def kernel(a, b, length):
-        distance = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
-        return 0.5 * (0.01 + a @ b.T) + 0.5 * np.exp(-distance / (2 * length**2))
+    def kernel(a, b):
+        far = np.sqrt((((a[:, None] - b[None]) / lengths) ** 2).sum(axis=-1))
+        matern = (1 + np.sqrt(5) * far + 5 / 3 * far**2) * np.exp(-np.sqrt(5) * far)
+        return 0.3 * (0.01 + a @ b.T) + 0.7 * matern
 
-    results = []
-    for length, noise in itertools.product(screening.LENGTHS, screening.NOISES):
-        covariance = kernel(x, x, length) + noise * np.eye(20)
-        likelihood = -0.5 * y @ np.linalg.solve(covariance, y) - 0.5 * np.linalg.slogdet(covariance)[1]
-        cross = kernel(z, x, length)
-        mean = mu + sd * cross @ np.linalg.solve(covariance, y)
-        # scikit-learn's variance is that of a new evaluation: it has the noise too.
-        variance = np.diag(kernel(z, z, length)) + noise - np.diag(cross @ np.linalg.solve(covariance, cross.T))
-        results.append((likelihood, mean, sd * np.sqrt(variance)))
-    _, mean, deviation = max(results, key=lambda result: result[0])
-    found = predict(known, values, wanted)
+    covariance = kernel(x, x) + noise * np.eye(len(x))
+    likelihood = -0.5 * y @ np.linalg.solve(covariance, y) - 0.5 * np.linalg.slogdet(covariance)[1]
+    cross = kernel(z, x)
+    mean = mu + sd * cross @ np.linalg.solve(covariance, y)
+    variance = np.diag(kernel(z, z)) - np.diag(cross @ np.linalg.solve(covariance, cross.T))
+    return likelihood, mean, sd * np.sqrt(variance)
+
+
+@pytest.fixture
+def measured():
+    """Features of which the third says nothing, and noisy values."""
+    rng = np.random.default_rng(0)
+    known, wanted = rng.random((30, 3)), rng.random((5, 3))
+    return known, np.sin(6 * known[:, 0]) + known[:, 1] + 0.1 * rng.standard_normal(30), wanted
+
+
+def test_predictions_are_those_of_the_textbook_formula(measured) -> None:
+    known, values, wanted = measured
+    chosen = learn(known - known.mean(axis=0), values, np.arange(3))
+    _, mean, deviation = textbook(known, values, wanted, lengths=np.array(chosen.lengths), noise=chosen.noise)
+    found = predict(known, values, wanted, owners=range(3), sample=range(30))
     np.testing.assert_allclose(found[0], mean, rtol=1e-6)
     np.testing.assert_allclose(found[1], deviation, rtol=1e-6)
 
 
+def test_no_step_of_the_grid_makes_the_hyperparameters_likelier(measured) -> None:
+    known, values, wanted = measured
+    chosen = learn(known - known.mean(axis=0), values, np.arange(3))
+
+    def likelihood(lengths, noise):
+        return textbook(known, values, wanted, lengths=np.array(lengths), noise=noise)[0]
+
+    best = likelihood(chosen.lengths, chosen.noise)
+    assert all(likelihood(chosen.lengths, noise) <= best + 1e-6 for noise in NOISES)
+    for gene, length in itertools.product(range(3), LENGTHS):
+        lengths = [*chosen.lengths[:gene], length, *chosen.lengths[gene + 1 :]]
+        assert likelihood(lengths, chosen.noise) <= best + 1e-6
+    alike = max(likelihood((length,) * 3, noise) for length, noise in itertools.product(LENGTHS, NOISES))
+    assert best > alike
+
+
+def test_a_gene_that_says_nothing_is_found_out(measured) -> None:
+    known, values, _ = measured
+    chosen = learn(known - known.mean(axis=0), values, np.arange(3))
+    assert chosen.lengths[2] >= 4 * chosen.lengths[0]
+
+
+def test_all_features_of_a_gene_share_its_length() -> None:
+    genes = (*GENES, RealGene(0.0, 1.0))
+    assert owners(genes) == [0, 1, 1, 1, 2, 3]
+
+
+def test_genes_of_very_long_genomes_share_one_length() -> None:
+    rng = np.random.default_rng(0)
+    known = rng.random((20, 65))
+    chosen = learn(known - known.mean(axis=0), known[:, 0], np.arange(65))
+    assert len(set(chosen.lengths)) == 1
+
+
 @pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0]])
 def test_too_little_to_learn_from_predicts_one_value(values) -> None:
-    mean, deviation = predict(np.zeros((len(values), 2)), np.array(values), np.ones((4, 2)))
+    count = len(values)
+    mean, deviation = predict(
+        np.zeros((count, 2)), np.array(values), np.ones((4, 2)), owners=range(2), sample=range(count)
+    )
     assert np.ptp(mean) == 0
     assert np.ptp(deviation) == 0
 
