@@ -271,14 +271,14 @@ class CEGAN(Training):
             made = children.image(leaf, noise[lessons])
         return distillation_loss(_full(made), _full(teacher[lessons]), where=where[lessons])
 
-    def _lessons(self, where: Tensor) -> Tensor:
+    def _lessons(self, where: Tensor) -> Tensor | slice:
         """Which samples to pass through a child: those that teach, filled up to a multiple of `BLOCK`.
 
-        Their number is known to the host only by waiting, so that on a GPU all are passed.
+        Their number is known to the host only by waiting, so that on a GPU all are passed, as they lie.
         """
-        order = where.to(torch.uint8).argsort(descending=True, stable=True)
         if self.engine.device.type != "cpu":
-            return order
+            return slice(None)
+        order = where.to(torch.uint8).argsort(descending=True, stable=True)
         return order[: max(1, -(-int(where.sum()) // BLOCK)) * BLOCK]
 
     def _learn(self, individuals: Individuals, leaves: list[dict[str, Tensor]], loss: Tensor) -> None:
