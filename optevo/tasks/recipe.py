@@ -111,6 +111,7 @@ class RecipeTask:
             steps: Instead of `training.steps`.
             on_step: Called after each training step; may raise to end the evaluation.
             report: Told each value that the champion is judged at; of a training that goes on, also the earlier ones.
+                Where it says True, the training is given up, unless it is finished.
             checkpoints: Where the training is saved, and goes on from.
 
         Returns:
@@ -210,10 +211,15 @@ class RecipeTask:
             found = checkpoints.find(facts)
             start = 0 if found is None else load_checkpoint(found.path, run, facts=facts)
             saving = Saving(checkpoints, run, facts, minutes=training.checkpoint_minutes)
+
+        def told(value: float, step: int) -> None:
+            # Nothing is saved by giving up what is finished.
+            if tell(value, step) and step < steps:
+                raise _GivenUpError("pruned")
+
         try:
             for step, value in run.curve:
-                if tell(value, step):
-                    raise _GivenUpError("pruned")
+                told(value, step)
 
             def after(step: int) -> None:
                 tick(step)
@@ -222,8 +228,7 @@ class RecipeTask:
                     if not math.isfinite(value):
                         raise DivergedError(f"the champion's value is no longer finite at step {step}.")
                     run.curve.add(step, value)
-                    if tell(value, step):
-                        raise _GivenUpError("pruned")
+                    told(value, step)
 
             after(start)  # It may have been interrupted while its champion was judged.
             train(

@@ -108,6 +108,19 @@ def test_a_hopeless_training_is_given_up_with_its_last_report() -> None:
     assert found.metrics["ended"] == "pruned"
 
 
+def test_what_is_finished_is_never_given_up() -> None:
+    asked: list[int] = []
+
+    def hopeless_at_the_end(value: float, step: int) -> bool:
+        asked.append(step)
+        return step == 4
+
+    found = task().evaluate({}, seed=0, steps=4, report=hopeless_at_the_end)
+    assert asked[-1] == 4
+    assert not found.pruned
+    assert "ended" not in found.metrics
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 6])
 def test_an_interrupted_training_goes_on_bit_for_bit(tmp_path: Path, stop: int) -> None:
     whole = task().evaluate({}, seed=1)
