@@ -163,9 +163,9 @@ ENTRIES: Mapping[str, Entry] = {
     "NSGA-II": Entry(lambda table, price, seed: optuna.samplers.NSGAIISampler(seed=seed)),
     "TPE": Entry(lambda table, price, seed: optuna.samplers.TPESampler(seed=seed)),
     "TPE, ordered": Entry(lambda table, price, seed: optuna.samplers.TPESampler(seed=seed), ordered=True),
-    "GP": Entry(lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), runs=10, evaluations=128),
+    "GP": Entry(lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), runs=20, evaluations=128),
     "GP, ordered": Entry(
-        lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), ordered=True, runs=10, evaluations=128
+        lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), ordered=True, runs=20, evaluations=128
     ),
 }
 OURS = ("paper", "plain", "screened", "screened, drawn")

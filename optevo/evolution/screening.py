@@ -88,13 +88,15 @@ def screen(
         `min(size, number of different children)` of them.
     """
     different = list({child.genome: child for child in children}.values())
+    if not different:
+        return []
     places = remembered(costs, size=screening.memory)
     qualities = np.array([costs[place] - price(known[place]) for place in places])
     mean, deviation = predict(
         features([known[place] for place in places], genes),
         qualities,
         features([child.genome for child in different], genes),
-        owners=owners(genes),
+        owners=owners(different[0].genome, genes),
         sample=remembered([costs[place] for place in places], size=LEARNT),
     )
     prices = np.array([price(child.genome) for child in different])
@@ -121,9 +123,9 @@ def features(genomes: Sequence[Genome], genes: Sequence[Gene]) -> Array:
     return np.concatenate(columns, axis=1)
 
 
-def owners(genes: Sequence[Gene]) -> list[int]:
-    """The gene that each feature tells of."""
-    widths = [gene.features(np.zeros(1)).shape[1] for gene in genes]
+def owners(genome: Genome, genes: Sequence[Gene]) -> list[int]:
+    """The gene that each feature of a genome tells of."""
+    widths = [gene.features(np.array([value])).shape[1] for value, gene in zip(genome, genes, strict=True)]
     return [place for place, width in enumerate(widths) for _ in range(width)]
 
 

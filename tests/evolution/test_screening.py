@@ -99,8 +99,15 @@ def test_a_gene_that_says_nothing_is_found_out(measured) -> None:
 
 
 def test_all_features_of_a_gene_share_its_length() -> None:
-    genes = (*GENES, RealGene(0.0, 1.0))
-    assert owners(genes) == [0, 1, 1, 1, 2, 3]
+    genes = (*GENES, RealGene(1.0, 100.0, log=True))
+    assert owners((0, 0, 0, 10.0), genes) == [0, 1, 1, 1, 2, 3]
+
+
+def test_of_no_children_none_is_chosen() -> None:
+    nothing = screen(
+        [], genes=GENES, known=SPACE[:3], costs=[1.0, 2.0, 3.0], price=lambda genome: 0.0, size=2, screening=Screening()
+    )
+    assert nothing == []
 
 
 def test_genes_of_very_long_genomes_share_one_length() -> None:
