@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recording import RESULTS, device_name, hardware, rounded, spread, versions
+from recording import RESULTS, device_name, hardware, keep, kept, rounded, spread, versions
 
 from optevo.data.collection import load_collection
 from optevo.data.collection_files import find_collection
@@ -71,7 +71,7 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
     settings = settings_of(arm, arguments)
     images = load_collection(find_collection(arguments.data), size=32, channels=3, device=engine.device)
     task = BothDistances(settings, engine, images, inception)
-    kept = LocalCheckpoints(arguments.work / f"{arm}-{seed}.safetensors")
+    checkpoints = LocalCheckpoints(arguments.work / f"{arm}-{seed}.safetensors")
     started = time.monotonic()
     made = {
         "hardware": {**hardware(), "device": device_name(engine.device), "precision": engine.precision},
@@ -88,9 +88,9 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
             seconds = time.monotonic() - started
             print(f"{arm}, seed {seed}: step {step:,} of {arguments.steps:,}, {seconds:.0f} s", flush=True)
 
-    found = task.evaluate({}, seed=seed, on_step=after, report=judged, checkpoints=kept)
+    found = task.evaluate({}, seed=seed, on_step=after, report=judged, checkpoints=checkpoints)
     protocol = task.protocol.partition("_")[2]
-    kept.remove()
+    checkpoints.remove()
     return {
         "arm": arm,
         "seed": seed,
@@ -103,17 +103,6 @@ def run(arm: str, seed: int, *, arguments: argparse.Namespace, engine: Engine, i
         "parameters": found.metrics["parameters"],
         "made": made,
     }
-
-
-def kept_in(file: Path) -> list[dict[str, Any]]:
-    """What was kept."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def keep(file: Path, line: Mapping[str, Any]) -> None:
-    """Append a line."""
-    with file.open("a") as out:
-        out.write(json.dumps(line) + "\n")
 
 
 def runs_of(arguments: argparse.Namespace) -> Path:
@@ -229,11 +218,11 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.write:
-        write(report(kept_in(runs_of(arguments)), kept_in(looks_of(arguments)), arguments))
+        write(report(kept(runs_of(arguments)), kept(looks_of(arguments)), arguments))
         return
     engine = resolve(device=arguments.device, threads=arguments.threads)
     inception = Inception(engine)
-    runs = kept_in(runs_of(arguments))
+    runs = kept(runs_of(arguments))
     done = {(each["arm"], each["seed"]) for each in runs}
     torch.set_num_threads(arguments.threads)
     for seed in range(arguments.seeds):
@@ -242,7 +231,7 @@ def main() -> None:
                 continue
             runs.append(run(arm, seed, arguments=arguments, engine=engine, inception=inception))
             keep(runs_of(arguments), runs[-1])
-    write(report(runs, kept_in(looks_of(arguments)), arguments))
+    write(report(runs, kept(looks_of(arguments)), arguments))
 
 
 def write(result: dict[str, Any]) -> None:

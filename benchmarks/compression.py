@@ -27,13 +27,13 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from recording import RESULTS, hardware, rounded
+from recording import RESULTS, hardware, keep, kept, rounded
 
 from optevo import api
 from optevo.api.compression import best_pair
@@ -145,12 +145,7 @@ class Run:
     @property
     def done(self) -> dict[str, Any]:
         """Every stage's result, whichever process made it."""
-        found = {}
-        for line in self.ledger.read_text().splitlines() if self.ledger.exists() else []:
-            with suppress(json.JSONDecodeError):  # a line that a process is writing, or was killed at
-                entry = json.loads(line)
-                found[entry["stage"]] = entry["result"]
-        return found
+        return {entry["stage"]: entry["result"] for entry in kept(self.ledger)}
 
     @contextmanager
     def alone(self, name: str, *, wait: bool = True) -> Iterator[bool]:
@@ -172,8 +167,7 @@ class Run:
                 if not mine:
                     return None
                 result = make()
-                with self.ledger.open("a") as file:
-                    file.write(json.dumps({"stage": stage, "result": result}) + "\n")
+                keep(self.ledger, {"stage": stage, "result": result})
                 print(f"{time.strftime('%H:%M:%S')} {stage}: {json.dumps(rounded(result, digits=3))[:600]}", flush=True)
                 return result
             return done[stage]

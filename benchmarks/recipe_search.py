@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from following import run_to_the_end
 from optuna.trial import TrialState
-from recording import RESULTS, hardware, rounded, spread
+from recording import RESULTS, hardware, keep, kept, rounded, spread
 
 from optevo import api
 from optevo.search.progress import canonical_trials
@@ -55,9 +55,9 @@ class Timed:
 
 def train(task: RecipeTask, params: Mapping[str, Any], *, seed: int, steps: int, file: Path) -> dict[str, float]:
     """One training, judged at its end. Continued after an interruption; its time then is that of what was left."""
-    kept, timed = LocalCheckpoints(file), Timed()
-    found = task.evaluate(params, seed=seed, steps=steps, on_step=timed.after, checkpoints=kept)
-    kept.remove()
+    checkpoints, timed = LocalCheckpoints(file), Timed()
+    found = task.evaluate(params, seed=seed, steps=steps, on_step=timed.after, checkpoints=checkpoints)
+    checkpoints.remove()
     done = int(found.metrics["steps"])
     return {"seed": seed, "steps": done, "value": found.value, "seconds": timed.seconds, **wins(found.metrics)}
 
@@ -74,7 +74,7 @@ def compare(found: Search, params: Mapping[str, Any], *, work: Path) -> dict[str
     torch.set_num_threads(engine.threads)
     task = open_recipe_task(spec, engine=engine)
     file = work / "trainings.jsonl"
-    runs = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    runs = kept(file)
     steps = spec.training.steps
 
     def of(arm: str, seed: int, chosen: Mapping[str, Any], count: int) -> dict[str, float]:
@@ -83,8 +83,7 @@ def compare(found: Search, params: Mapping[str, Any], *, work: Path) -> dict[str
             checkpoint = work / f"{arm.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors"
             known = {"arm": arm, **train(task, chosen, seed=seed, steps=count, file=checkpoint)}
             runs.append(known)
-            with file.open("a") as out:
-                out.write(json.dumps(known) + "\n")
+            keep(file, known)
             print(f"{arm}, seed {seed}: {known['value']:.5f} after {known['steps']} steps", flush=True)
         return known
 
@@ -126,7 +125,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     lines = [
         "# A search for a recipe on Fashion-MNIST, and the paper's recipe at equal cost",
         "",
-        f"{result['trials']} trainings, {result['pruned']} of them given up early, "
+        f"{result['trials']} trainings, {result['pruned']} of them pruned, after "
+        f"{', '.join(map(str, sorted(result['pruned_after_steps'])))} steps; "
         f"{result['wall_seconds_of_all_trials'] / 60:.0f} minutes in all. Found: {chosen}.",
         "",
         f"{result['metric']}, mean and standard error over {len(SEEDS)} seeds that the search never saw:",

@@ -1,9 +1,11 @@
 """What every benchmark says of itself, and where its results lie. Loads nothing."""
 
+import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,22 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
     """Mean, and the standard error of it; None for a single value."""
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "standard_error": error}
+
+
+def kept(file: Path) -> list[dict[str, Any]]:
+    """The lines of a file of what is done; one that a process is writing, or was killed at, is left out."""
+    lines = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        with suppress(json.JSONDecodeError):
+            lines.append(json.loads(line))
+    return lines
+
+
+def keep(file: Path, line: Mapping[str, Any]) -> None:
+    """Append a line, whole even where a kill has cut the last one short."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as out:
+        out.write("\n" + json.dumps(line) + "\n")
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -22,7 +22,6 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,6 +31,7 @@ import numpy as np
 import optuna
 import unet_fitted_table
 from optuna.distributions import CategoricalDistribution, IntDistribution
+from recording import keep, kept
 from unet_table import l_gen_of, without_seed_effects
 
 import optevo
@@ -263,24 +263,13 @@ def exhaustive(table: Table, gamma: float) -> float:
     return float(regrets(table, gamma, [int(np.argmin(table.seen + table.price(gamma)))])[-1])
 
 
-def done(file: Path) -> list[dict[str, Any]]:
-    """Finished runs; the line that a kill cut short is left out."""
-    runs = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        with suppress(json.JSONDecodeError):
-            runs.append(json.loads(line))
-    return runs
-
-
 def run_all(jobs: Sequence[Job], *, file: Path, workers: int) -> None:
     """What is missing, in the order given."""
-    known = {(run["table"], run["gamma"], run["sampler"], run["seed"]) for run in done(file)}
+    known = {(run["table"], run["gamma"], run["sampler"], run["seed"]) for run in kept(file)}
     missing = [job for job in jobs if (job.table, job.gamma, job.sampler, job.seed) not in known]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(workers) as pool, file.open("a") as out:
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for count, run in enumerate(pool.imap_unordered(search, missing), start=1):
-            out.write(json.dumps(run) + "\n")
-            out.flush()
+            keep(file, run)
             if count % 50 == 0:
                 print(f"{count:,} of {len(missing):,} runs", flush=True)
 
@@ -319,9 +308,12 @@ def write(name: str, gammas: Sequence[float], runs: Sequence[Mapping[str, Any]])
         "optevo": optevo.__version__,
         "python": platform.python_version(),
     }
+    picture(results, stem.with_suffix(".png"))
+    for found in results.values():
+        for line in found["samplers"].values():
+            del line["curve"]  # the picture shows it
     stem.with_suffix(".json").write_text(json.dumps({**about, "gammas": results}, indent=1) + "\n")
     stem.with_suffix(".md").write_text(markdown(name, results))
-    picture(results, stem.with_suffix(".png"))
     print(markdown(name, results))
 
 
@@ -405,7 +397,7 @@ def main() -> None:
     jobs.sort(key=lambda job: job.seed // BLOCK)
     file = arguments.work / f"{arguments.table}.jsonl"
     run_all(jobs, file=file, workers=arguments.workers)
-    write(arguments.table, gammas, done(file))
+    write(arguments.table, gammas, kept(file))
 
 
 def gammas_of(name: str) -> list[float]:

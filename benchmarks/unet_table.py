@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from recording import keep, kept
 from stacked_pix2pix import evaluate
 
 from optevo.cost.closed_form import unet_cost
@@ -91,12 +92,8 @@ class Rows:
     found: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        for line in self.file.read_text().splitlines() if self.file.exists() else []:
-            try:
-                self._take(json.loads(line))
-            except json.JSONDecodeError:
-                continue  # the line that a kill cut short
+        for block in kept(self.file):
+            self._take(block)
 
     def adopt(self, table: Path) -> None:
         """Take what a table holds already, so that another machine goes on where this one stopped."""
@@ -109,8 +106,7 @@ class Rows:
 
     def add(self, block: dict[str, Any]) -> None:
         """Keep a block's results."""
-        with self.file.open("a") as out:
-            out.write(json.dumps(block) + "\n")
+        keep(self.file, block)
         self._take(block)
 
     def seeds(self, row: int) -> int:

@@ -3,7 +3,7 @@
 The objective of an architecture search is a quality, which must be trained for, plus a price, which is known exactly
 (`L_Gen + gamma p`, 2002.11581, Eq. 7). So only the quality is predicted, by a Gaussian process on evaluated genomes,
 and the price is added. How much each gene matters is learnt ("automatic relevance determination"; Rasmussen and
-Williams, Gaussian Processes for Machine Learning, section 5.1): that is what finds the best of a space soon.
+Williams, Gaussian Processes for Machine Learning, section 5.1).
 Hyperparameters come from a small grid by their marginal likelihood, a coordinate at a time and not by gradients, so
 that every worker finds the same ones.
 """
@@ -96,7 +96,7 @@ def screen(
         features([known[place] for place in places], genes),
         qualities,
         features([child.genome for child in different], genes),
-        owners=owners(different[0].genome, genes),
+        owner=owners(different[0].genome, genes),
         sample=remembered([costs[place] for place in places], size=LEARNT),
     )
     prices = np.array([price(child.genome) for child in different])
@@ -123,14 +123,14 @@ def features(genomes: Sequence[Genome], genes: Sequence[Gene]) -> Array:
     return np.concatenate(columns, axis=1)
 
 
-def owners(genome: Genome, genes: Sequence[Gene]) -> list[int]:
-    """The gene that each feature of a genome tells of."""
+def owners(genome: Genome, genes: Sequence[Gene]) -> NDArray[np.int64]:
+    """The gene that each feature of a genome tells of, shape `(F,)`."""
     widths = [gene.features(np.array([value])).shape[1] for value, gene in zip(genome, genes, strict=True)]
-    return [place for place, width in enumerate(widths) for _ in range(width)]
+    return np.repeat(np.arange(len(genes)), widths)
 
 
 def predict(
-    known: Array, values: Array, wanted: Array, *, owners: Sequence[int], sample: Sequence[int]
+    known: Array, values: Array, wanted: Array, *, owner: NDArray[np.int64], sample: Sequence[int]
 ) -> tuple[Array, Array]:
     """Mean and standard deviation of a Gaussian process's predictions, in the unit of `values`.
 
@@ -141,7 +141,7 @@ def predict(
         known: Features of the evaluated, shape `(N, F)`.
         values: Shape `(N,)`, finite.
         wanted: Shape `(M, F)`.
-        owners: The gene of each feature, F numbers that count up from 0.
+        owner: The gene of each feature, shape `(F,)`, counting up from 0.
         sample: Places of the evaluations that hyperparameters are learnt from.
 
     Returns:
@@ -149,12 +149,12 @@ def predict(
     """
     if len(values) < 2 or np.ptp(values) == 0:
         return np.full(len(wanted), values.mean() if len(values) else 0.0), np.ones(len(wanted))
-    centred, owner = known - known.mean(axis=0), np.asarray(owners)
-    chosen = learn(centred[list(sample)], values[list(sample)], owner)
-    model = _process(chosen, owner).fit(centred, values)
+    centre, learnt = known.mean(axis=0), list(sample)
+    chosen = learn(known[learnt] - centre, values[learnt], owner)
+    model = _process(chosen, owner).fit(known - centre, values)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # A variance below 0 by a rounding error is set to 0, with a warning.
-        mean, deviation = model.predict(wanted - known.mean(axis=0), return_std=True)
+        mean, deviation = model.predict(wanted - centre, return_std=True)
     return mean, deviation
 
 

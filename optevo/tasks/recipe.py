@@ -203,34 +203,17 @@ class RecipeTask:
         checkpoints: Checkpoints | None,
     ) -> str | None:
         """Train to the end; why not, where it was given up."""
-        training, every = self.settings.training, self.settings.quality.every
-        tell, tick = report or (lambda value, step: False), on_step or (lambda step: None)
+        training = self.settings.training
         facts = self._facts(params, seed=seed, steps=steps)
         start, saving = 0, None
         if checkpoints is not None:
             found = checkpoints.find(facts)
             start = 0 if found is None else load_checkpoint(found.path, run, facts=facts)
             saving = Saving(checkpoints, run, facts, minutes=training.checkpoint_minutes)
-
-        def told(value: float, step: int) -> None:
-            # Nothing is saved by giving up what is finished.
-            if tell(value, step) and step < steps:
-                raise _GivenUpError("pruned")
-
+        looks = _Looks(task=self, run=run, seed=seed, steps=steps, tick=on_step or (lambda step: None), report=report)
         try:
-            for step, value in run.curve:
-                told(value, step)
-
-            def after(step: int) -> None:
-                tick(step)
-                if step and (step % every == 0 or step == steps) and step not in dict(run.curve):
-                    value = self.value(self._champion(run), seed=seed, tick=lambda: tick(step))
-                    if not math.isfinite(value):
-                        raise DivergedError(f"the champion's value is no longer finite at step {step}.")
-                    run.curve.add(step, value)
-                    told(value, step)
-
-            after(start)  # It may have been interrupted while its champion was judged.
+            looks.tell_again()
+            looks.after(start)  # It may have been interrupted while its champion was judged.
             train(
                 run.model,
                 self.images,
@@ -238,7 +221,7 @@ class RecipeTask:
                 seed=seed,
                 start=start,
                 patience=Patience(training.patience, training.tolerance),
-                on_step=after if saving is None else lambda step: saving.after(step, lambda: after(step)),
+                on_step=looks.after if saving is None else lambda step: saving.after(step, lambda: looks.after(step)),
             )
         except _GivenUpError as error:
             return str(error)
@@ -250,9 +233,6 @@ class RecipeTask:
             if checkpoints is not None:
                 checkpoints.close()
         return None
-
-    def _champion(self, run: Run) -> DCGANGenerator:
-        return run.model.champion(average=self.settings.quality.average)
 
     def _facts(self, params: Mapping[str, Any], *, seed: int, steps: int) -> dict[str, Any]:
         """What a checkpoint and the training that goes on from it must have in common."""
@@ -267,6 +247,47 @@ class RecipeTask:
             "seed": seed,
             "steps": steps,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looks:
+    """The moments of a training at which its champion is judged, and who is told.
+
+    Args:
+        tick: Called with the number of steps done, after each and while a champion is judged; may raise.
+        report: As of :meth:`RecipeTask.evaluate`.
+    """
+
+    task: RecipeTask
+    run: Run
+    seed: int
+    steps: int
+    tick: OnStep
+    report: Report | None
+
+    def tell_again(self) -> None:
+        """What a training that goes on was worth before."""
+        for step, value in self.run.curve:
+            self._tell(value, step)
+
+    def after(self, step: int) -> None:
+        """Judge the champion where it is time."""
+        self.tick(step)
+        quality = self.task.settings.quality
+        if not step or (step % quality.every and step < self.steps) or step in dict(self.run.curve):
+            return
+        champion = self.run.model.champion(average=quality.average)
+        value = self.task.value(champion, seed=self.seed, tick=lambda: self.tick(step))
+        if not math.isfinite(value):
+            raise DivergedError(f"the champion's value is no longer finite at step {step}.")
+        self.run.curve.add(step, value)
+        self._tell(value, step)
+
+    def _tell(self, value: float, step: int) -> None:
+        hopeless = self.report is not None and self.report(value, step)
+        # Nothing is saved by giving up what is finished.
+        if hopeless and step < self.steps:
+            raise _GivenUpError("pruned")
 
 
 class _GivenUpError(Exception):

@@ -71,7 +71,7 @@ def test_predictions_are_those_of_the_textbook_formula(measured) -> None:
     known, values, wanted = measured
     chosen = learn(known - known.mean(axis=0), values, np.arange(3))
     _, mean, deviation = textbook(known, values, wanted, lengths=np.array(chosen.lengths), noise=chosen.noise)
-    found = predict(known, values, wanted, owners=range(3), sample=range(30))
+    found = predict(known, values, wanted, owner=np.arange(3), sample=range(30))
     np.testing.assert_allclose(found[0], mean, rtol=1e-6)
     np.testing.assert_allclose(found[1], deviation, rtol=1e-6)
 
@@ -100,7 +100,7 @@ def test_a_gene_that_says_nothing_is_found_out(measured) -> None:
 
 def test_all_features_of_a_gene_share_its_length() -> None:
     genes = (*GENES, RealGene(1.0, 100.0, log=True))
-    assert owners((0, 0, 0, 10.0), genes) == [0, 1, 1, 1, 2, 3]
+    assert owners((0, 0, 0, 10.0), genes).tolist() == [0, 1, 1, 1, 2, 3]
 
 
 def test_of_no_children_none_is_chosen() -> None:
@@ -121,7 +121,7 @@ def test_genes_of_very_long_genomes_share_one_length() -> None:
 def test_too_little_to_learn_from_predicts_one_value(values) -> None:
     count = len(values)
     mean, deviation = predict(
-        np.zeros((count, 2)), np.array(values), np.ones((4, 2)), owners=range(2), sample=range(count)
+        np.zeros((count, 2)), np.array(values), np.ones((4, 2)), owner=np.arange(2), sample=range(count)
     )
     assert np.ptp(mean) == 0
     assert np.ptp(deviation) == 0
