@@ -175,11 +175,15 @@ def learn(known: Array, values: Array, owner: NDArray[np.int64]) -> Hyperparamet
         owner: The gene of each feature, shape `(F,)`.
     """
     genes = int(owner.max()) + 1
+    # Fitted once: from then on it only computes likelihoods, each with one factorisation where a fit has two.
+    model = _process(Hyperparameters((1.0,) * genes, 1.0), owner).fit(known, values)
 
     @cache
     def likelihood(chosen: Hyperparameters) -> float:
+        model.alpha = chosen.noise
+        found = model.log_marginal_likelihood(np.log(chosen.lengths)[owner], clone_kernel=False)
         # Rounded, so that the order of a CPU's additions decides nothing; of equals the first stays.
-        return round(float(_process(chosen, owner).fit(known, values).log_marginal_likelihood_value_), DIGITS)
+        return round(float(found), DIGITS)
 
     best = max((Hyperparameters((length,) * genes, noise) for length in LENGTHS for noise in NOISES), key=likelihood)
     for _ in range(SWEEPS if genes <= RELEVANCES else 0):
@@ -200,11 +204,12 @@ def _with_lengths(chosen: Hyperparameters, gene: int) -> list[Hyperparameters]:
 def _process(chosen: Hyperparameters, owner: NDArray[np.int64]) -> Any:
     # Loaded here, because it takes a second and only a screening sampler needs it.
     from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import DotProduct, Matern
+    from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
-    lengths = np.array(chosen.lengths)[owner]
-    kernel = LINEAR * DotProduct(0.1) + (1 - LINEAR) * Matern(lengths, nu=2.5)
-    return GaussianProcessRegressor(kernel, alpha=chosen.noise, optimizer=None, normalize_y=True)
+    linear = ConstantKernel(LINEAR, "fixed") * DotProduct(0.1, "fixed")
+    matern = ConstantKernel(1 - LINEAR, "fixed") * Matern(np.array(chosen.lengths)[owner], nu=2.5)
+    # All but the lengths is fixed, so that they alone, as logarithms, are what it calls its hyperparameters.
+    return GaussianProcessRegressor(linear + matern, alpha=chosen.noise, optimizer=None, normalize_y=True)
 
 
 def _decimals(values: Array) -> int:
