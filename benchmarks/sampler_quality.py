@@ -6,9 +6,10 @@ A sampler sees the mean over one half of a table's seeds and is judged by the ot
 see different halves, so that the luck of one does not decide. Regret at n is the judged value of what looked best after
 n evaluations, above the best of the table, in units of one seed's standard deviation. The halves disagree a little
 about who is best, so that no search, not even an exhaustive one, gets rid of all regret; searched regret is by the half
-that the sampler saw, and who finds the best of that has none. Every call of the objective is an evaluation, repeated
-genomes too; RouletteGASampler's records of known individuals call nothing. "screened, drawn" is the same screening over
-random candidates: what it lacks is the genetics.
+that the sampler saw, and who finds the best of that has none. Of a fitted table a sampler sees the model with the noise
+of one seed, and is judged by the model alone: its searched regret tells of luck. Every call of the objective is an
+evaluation, repeated genomes too; RouletteGASampler's records of known individuals call nothing. "screened, drawn" is
+the same screening over random candidates: what it lacks is the genetics.
 
 What is done lies in `--work` and is continued; results go to benchmarks/results/sampler-quality-TABLE.json, .md and
 .png, as they come out.
@@ -55,6 +56,7 @@ class Table:
         cost: Of each row, over the original network's.
         unit: What a cost of 1 weighs with gamma = 1, in the unit of quality.
         spread: The standard deviation of one seed.
+        fitted: Whether a model is the judge, and `seen` is what it says with one seed's noise.
     """
 
     genes: tuple[int, ...]
@@ -64,6 +66,7 @@ class Table:
     cost: np.ndarray
     unit: float
     spread: float
+    fitted: bool = False
 
     @cached_property
     def strides(self) -> np.ndarray:
@@ -85,7 +88,7 @@ def load(name: str, half: int) -> Table:
     shape, unit, loss, cost, spread = content(name)
     if loss.ndim == 1:
         seed = spread * np.random.default_rng(1 + half).standard_normal(len(loss), dtype=np.float32)
-        return Table(**shape, seen=loss + seed, judged=loss, cost=cost, unit=unit, spread=spread)
+        return Table(**shape, seen=loss + seed, judged=loss, cost=cost, unit=unit, spread=spread, fitted=True)
     halves = [np.nanmean(loss[:, start::2], axis=1) for start in (0, 1)]
     return Table(**shape, seen=halves[half], judged=halves[1 - half], cost=cost, unit=unit, spread=spread)
 
@@ -249,7 +252,7 @@ def summary(name: str, gamma: float, runs: Sequence[Mapping[str, Any]]) -> dict[
         "within_a_spread": float(np.mean(curves[:, within - 1] <= 1)),
         "new": float(np.mean([len(set(run["rows"])) / len(run["rows"]) for run in runs])),
         "seconds": float(np.mean([run["seconds"] for run in runs])),
-        "curve": seen.mean(axis=0).round(4).tolist(),
+        "curve": (curves if tables[0].fitted else seen).mean(axis=0).round(4).tolist(),
     }
 
 
@@ -308,7 +311,8 @@ def write(name: str, gammas: Sequence[float], runs: Sequence[Mapping[str, Any]])
         "optevo": optevo.__version__,
         "python": platform.python_version(),
     }
-    picture(results, stem.with_suffix(".png"))
+    kind = "regret" if load(name, 0).fitted else "searched regret"
+    picture(results, stem.with_suffix(".png"), kind=kind)
     for found in results.values():
         for line in found["samplers"].values():
             del line["curve"]  # the picture shows it
@@ -324,9 +328,9 @@ def markdown(name: str, results: Mapping[str, Any]) -> str:
         lines += [
             f"## gamma = {gamma} (quality is {100 * found['share_of_quality']:.0f} % of the objective's variance)",
             "",
-            "Who has tried everything by one half of the seeds has a regret of "
+            "Who has tried everything, as samplers see it, has a regret of "
             + " and ".join(f"{regret:.3f}" for regret in found["exhaustive"])
-            + " by the other.",
+            + ".",
             "",
             "| sampler | runs | regret at " + " | at ".join(map(str, BUDGETS)) + " | searched regret at "
             + " | at ".join(map(str, BUDGETS)) + " |",
@@ -357,8 +361,8 @@ def told(value: Sequence[float] | None) -> str:
     return "-" if value is None else f"{value[0]:.3f} ± {value[1]:.3f}"
 
 
-def picture(results: Mapping[str, Any], file: Path) -> None:
-    """Mean searched regret by evaluations."""
+def picture(results: Mapping[str, Any], file: Path, *, kind: str) -> None:
+    """The mean of a kind of regret by evaluations."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -371,7 +375,7 @@ def picture(results: Mapping[str, Any], file: Path) -> None:
             axis.plot(range(1, len(line["curve"]) + 1), line["curve"], style, label=sampler)
         axis.set(title=f"gamma = {gamma}", xlabel="evaluations", xscale="log", yscale="log", xlim=(8, None))
         axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("mean searched regret, in standard deviations of a seed")
+    axes[0][0].set_ylabel(f"mean {kind}, in standard deviations of a seed")
     axes[0][-1].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(file, dpi=110)
