@@ -8,8 +8,9 @@ n evaluations, above the best of the table, in units of one seed's standard devi
 about who is best, so that no search, not even an exhaustive one, gets rid of all regret; searched regret is by the half
 that the sampler saw, and who finds the best of that has none. Of a fitted table a sampler sees the model with the noise
 of one seed, and is judged by the model alone: its searched regret tells of luck. Every call of the objective is an
-evaluation, repeated genomes too; RouletteGASampler's records of known individuals call nothing. "screened, drawn" is
-the same screening over random candidates: what it lacks is the genetics.
+evaluation, repeated genomes too; RouletteGASampler's records of known individuals call nothing. Half of the candidates
+of "screened" are bred and half are random; "screened, bred" has none of the latter and "screened, drawn", which lacks
+the genetics, none of the former.
 
 What is done lies in `--work` and is continued; results go to benchmarks/results/sampler-quality-TABLE.json, .md and
 .png, as they come out.
@@ -170,8 +171,9 @@ ENTRIES: Mapping[str, Entry] = {
     "GP, ordered": Entry(
         lambda table, price, seed: optuna.samplers.GPSampler(seed=seed), ordered=True, runs=20, evaluations=128
     ),
+    "screened, bred": Entry(genetic("screened", screening=Screening(immigrants=0.0))),
 }
-OURS = ("paper", "plain", "screened", "screened, drawn")
+OURS = ("paper", "plain", "screened", "screened, bred", "screened, drawn")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Genetic operators in numpy: pure functions with an explicit random generator. They know no Optuna and no torch."""
 
-from optevo.evolution.breeding import Offspring, Parent, breed, found
+from optevo.evolution.breeding import Offspring, Parent, breed, found, immigrants
 from optevo.evolution.crossover import swap_segment
 from optevo.evolution.genes import CategoricalGene, Gene, IntegerGene, RealGene
 from optevo.evolution.mutation import mutate_segment, mutate_single
@@ -19,6 +19,7 @@ __all__ = [
     "breed",
     "found",
     "generator",
+    "immigrants",
     "mutate_segment",
     "mutate_single",
     "probabilities",

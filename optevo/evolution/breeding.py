@@ -107,6 +107,22 @@ def found(recipe: Recipe, *, size: int, rng: np.random.Generator, accept: Accept
     return [Offspring(genome=genome, operator="random", parents=()) for genome in genomes]
 
 
+def immigrants(recipe: Recipe, *, size: int, rng: np.random.Generator, accept: Accept | None = None) -> list[Offspring]:
+    """At most `size` random genomes that `accept` takes, to stand beside bred ones.
+
+    Where acceptable genomes are so rare that :data:`TRIES` draws do not find one, no more are looked for: bred ones are
+    near the acceptable, and can have their places.
+    """
+    genomes: list[Genome] = []
+    while len(genomes) < size:
+        draws = (_draw(recipe, rng) for _ in range(TRIES))
+        genome = next((genome for genome in draws if accept is None or accept(genome)), None)
+        if genome is None:
+            break
+        genomes.append(genome)
+    return [Offspring(genome=genome, operator="random", parents=()) for genome in genomes]
+
+
 def breed(
     recipe: Recipe,
     parents: Sequence[Parent],

@@ -39,9 +39,10 @@ class Screening:
     """How children are screened.
 
     Args:
-        candidates: Children that are bred for a generation.
+        candidates: Children that are bred or drawn for a generation.
         optimism: How many predicted standard deviations a candidate is given for being unknown, at least 0.
-        immigrants: The share of candidates that are drawn at random instead of bred, in [0, 1].
+        immigrants: The share of candidates that are drawn at random instead of bred, in [0, 1]. Children of the best
+            ever found stay near them, and some were found best by the luck of their seeds.
         memory: How many evaluations the model predicts from, at least 2. Its work grows with the cube of that.
 
     Raises:
@@ -50,7 +51,7 @@ class Screening:
 
     candidates: int = 256
     optimism: float = 0.5
-    immigrants: float = 0.0
+    immigrants: float = 0.5
     memory: int = 512
 
     def __post_init__(self) -> None:

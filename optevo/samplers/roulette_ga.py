@@ -11,7 +11,7 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
-from optevo.evolution import Offspring, Parent, breed, found
+from optevo.evolution import Offspring, Parent, breed, found, immigrants
 from optevo.evolution.breeding import Genome, Recipe
 from optevo.evolution.screening import Screening, screen
 from optevo.samplers import masks as bitmasks
@@ -307,11 +307,11 @@ class RouletteGASampler(SlotSampler):
         size, screening, recipe = self._population_size, self._screening, self._recipe(coding)
         accept, taken = self._accept(coding), self._taken(history, coding)
         wanted = size if screening is None else max(size, screening.candidates)
-        drawn = 0 if screening is None else round(screening.immigrants * (wanted - recipe.elites))
-        children = breed(recipe, parents, size=wanted - drawn, rng=rng, accept=accept, taken=taken)
+        share = 0 if screening is None else round(screening.immigrants * (wanted - recipe.elites))
+        drawn = immigrants(recipe, size=share, rng=rng, accept=_both(accept, taken))
+        children = breed(recipe, parents, size=wanted - len(drawn), rng=rng, accept=accept, taken=taken) + drawn
         if screening is None:
             return children
-        children += found(recipe, size=drawn, rng=rng, accept=_both(accept, taken))
         known = {
             genome: parent.cost
             for genome, (_, parent) in evaluated.items()

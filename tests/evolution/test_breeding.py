@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optevo.evolution import CategoricalGene, IntegerGene, Parent, RealGene, breed, found, generator
-from optevo.evolution.breeding import Recipe
+from optevo.evolution import CategoricalGene, IntegerGene, Parent, RealGene, breed, found, generator, immigrants
+from optevo.evolution.breeding import TRIES, Recipe
 
 C1, C2 = tuple(range(8)), tuple(range(8, 15))
 GENES = (CategoricalGene(4),) * 8 + (CategoricalGene(2),) * 7
@@ -189,6 +189,15 @@ def test_rare_acceptable_genomes_are_found_for_the_first_generation() -> None:
         return genome[:4] == (3, 1, 2, 0)  # 1 of 256
 
     assert all(accept(child.genome) for child in found(PAPER, size=30, rng=generator(1), accept=accept))
+
+
+def test_immigrants_are_acceptable_or_left_out() -> None:
+    some = immigrants(PAPER, size=40, rng=generator(1), accept=lambda genome: genome[0] == 2)
+    assert len(some) == 40
+    assert {(child.operator, child.parents, child.genome[0]) for child in some} == {("random", (), 2)}
+    asked = []
+    assert immigrants(PAPER, size=40, rng=generator(1), accept=lambda genome: bool(asked.append(genome))) == []
+    assert len(asked) == TRIES
 
 
 def test_one_acceptable_genome_among_millions_takes_every_place() -> None:

@@ -106,6 +106,33 @@ def test_immigrants_are_candidates_without_parents() -> None:
     assert {claim.parents == () for claim in later} == {True, False}
 
 
+def test_where_hardly_anything_is_feasible_children_are_bred() -> None:
+    """One genome of 2,400 is feasible: what is drawn at random is none, and must not be trained."""
+    names = [f"c{level}" for level in range(10)]
+
+    def feasible(params) -> bool:
+        return sum(params[name] == WIDTHS[0] for name in names) >= 8
+
+    def size(trial) -> float:
+        return -float(sum(trial.suggest_categorical(name, WIDTHS) for name in names))
+
+    sampler = RouletteGASampler(
+        preset="screened",
+        search_space={name: CategoricalDistribution(WIDTHS) for name in names},
+        population_size=8,
+        feasible=feasible,
+        screening=Screening(candidates=64, immigrants=1.0),
+        seed=1,
+    )
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(size, n_trials=48)
+    assert all(feasible(trial.params) for trial in study.trials)
+    claims = [claim for trial in study.trials if (claim := claim_of(trial)) and claim.generation > 0]
+    assert claims
+    assert all(claim.parents for claim in claims)
+    assert study.best_value == -(8 * WIDTHS[0] + 2 * WIDTHS[-1])
+
+
 def test_a_space_that_is_used_up_ends_quietly() -> None:
     small = {name: SPACE[name] for name in ("c0", "c1")}
     settings = {"population_size": 6, "screening": Screening(candidates=12)}
