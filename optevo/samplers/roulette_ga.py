@@ -48,7 +48,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "archive": None,
         "screening": None,
     },
-    # Children of the best ever found, of which a model chooses whom to train.
+    # Children of the best ever found and random genomes, of which a model chooses whom to train.
     "screened": {
         "population_size": 16,
         "scaling": "rank",
@@ -73,8 +73,8 @@ class RouletteGASampler(SlotSampler):
     PRUNED trials count with their last reported value. Enqueued trials become members of the first generation.
 
     Three presets: `"paper"` is 2002.11581 as it is written; `"plain"` ranks, and never trains a genome twice;
-    `"screened"` breeds many children of the best ever found and trains those that a model thinks most of
-    (:mod:`optevo.evolution.screening`). Any argument that is given goes before the preset's.
+    `"screened"` breeds many children of the best ever found, draws as many at random, and trains those that a model
+    thinks most of (:mod:`optevo.evolution.screening`). Any argument that is given goes before the preset's.
 
     Args:
         preset: A name in :data:`PRESETS`.
@@ -90,7 +90,7 @@ class RouletteGASampler(SlotSampler):
         selection, crossover, mutation: Probabilities s1, s2, s3 of the operators.
         scaling: `"proportional"` (the paper's f = 1 / v), `"rank"` or `"sigma"`.
         archive: How many of the best individuals ever found are the parents; None for the last generation.
-        screening: How many children are bred for a generation, and how they are chosen; None trains what is bred.
+        screening: How many candidates a generation has, and how they are chosen; None trains what is bred.
             Needs a search space or masks, and the package scikit-learn.
         price: A pure function of the parameters: the part of the value that is known without training, such as the cost
             of a network, in the value's unit and sign. Screening predicts only the rest.
