@@ -371,7 +371,9 @@ def picture(results: Mapping[str, Any], file: Path, *, kind: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(results), figsize=(6.4 * len(results), 4.6), sharey=True, squeeze=False)
+    colours = [*pyplot.get_cmap("tab10").colors, "black"]
     for axis, (gamma, found) in zip(axes[0], results.items(), strict=True):
+        axis.set_prop_cycle(color=colours)
         for sampler, line in found["samplers"].items():
             style = "-" if sampler in OURS else "--"
             axis.plot(range(1, len(line["curve"]) + 1), line["curve"], style, label=sampler)
