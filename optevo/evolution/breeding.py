@@ -104,7 +104,7 @@ def found(recipe: Recipe, *, size: int, rng: np.random.Generator, accept: Accept
             if accepted:
                 genome = accepted[int(rng.integers(len(accepted)))]
         genomes.append(genome)
-    return [Offspring(genome=genome, operator="random", parents=()) for genome in genomes]
+    return [_parentless(genome) for genome in genomes]
 
 
 def immigrants(recipe: Recipe, *, size: int, rng: np.random.Generator, accept: Accept | None = None) -> list[Offspring]:
@@ -113,14 +113,14 @@ def immigrants(recipe: Recipe, *, size: int, rng: np.random.Generator, accept: A
     Where acceptable genomes are so rare that :data:`TRIES` draws do not find one, no more are looked for: bred ones are
     near the acceptable, and can have their places.
     """
-    genomes: list[Genome] = []
-    while len(genomes) < size:
+    arrived: list[Offspring] = []
+    while len(arrived) < size:
         draws = (_draw(recipe, rng) for _ in range(TRIES))
         genome = next((genome for genome in draws if accept is None or accept(genome)), None)
         if genome is None:
             break
-        genomes.append(genome)
-    return [Offspring(genome=genome, operator="random", parents=()) for genome in genomes]
+        arrived.append(_parentless(genome))
+    return arrived
 
 
 def breed(
@@ -249,6 +249,10 @@ def _settle(
 
 def _draw(recipe: Recipe, rng: np.random.Generator) -> Genome:
     return tuple(gene.draw(rng) for gene in recipe.genes)
+
+
+def _parentless(genome: Genome) -> Offspring:
+    return Offspring(genome=genome, operator="random", parents=())
 
 
 def _best_first(parents: Sequence[Parent]) -> list[int]:

@@ -306,12 +306,12 @@ class RouletteGASampler(SlotSampler):
     ) -> list[Offspring]:
         size, screening, recipe = self._population_size, self._screening, self._recipe(coding)
         accept, taken = self._accept(coding), self._taken(history, coding)
-        wanted = size if screening is None else max(size, screening.candidates)
-        share = 0 if screening is None else round(screening.immigrants * (wanted - recipe.elites))
+        if screening is None:
+            return breed(recipe, parents, size=size, rng=rng, accept=accept, taken=taken)
+        wanted = max(size, screening.candidates)
+        share = round(screening.immigrants * (wanted - recipe.elites))
         drawn = immigrants(recipe, size=share, rng=rng, accept=_both(accept, taken))
         children = breed(recipe, parents, size=wanted - len(drawn), rng=rng, accept=accept, taken=taken) + drawn
-        if screening is None:
-            return children
         known = {
             genome: parent.cost
             for genome, (_, parent) in evaluated.items()
