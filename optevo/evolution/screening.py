@@ -92,7 +92,7 @@ def screen(
     if not different:
         return []
     places = remembered(costs, size=screening.memory)
-    qualities = np.array([costs[place] - price(known[place]) for place in places])
+    qualities = squashed(np.array([costs[place] - price(known[place]) for place in places]))
     mean, deviation = predict(
         features([known[place] for place in places], genes),
         qualities,
@@ -116,6 +116,23 @@ def remembered(costs: Sequence[float], *, size: int) -> list[int]:
     best = size // 2
     others = order[best:][np.linspace(0, len(order) - best - 1, size - best).round().astype(int)]
     return sorted(int(place) for place in (*order[:best], *others))
+
+
+def squashed(values: Array) -> Array:
+    """Values with the upper half drawn in: at most as far above the median as the smallest lies below it.
+
+    Bad networks are bad by far more than good ones are good (one that diverges, by orders of magnitude). A model that
+    has to follow that tail tells the good ones apart badly, and by how much the bad are worse decides nothing. The
+    order of all, and the values up to the median, stay.
+
+    Args:
+        values: Shape `(N,)`, N at least 1, finite, the smaller the better.
+    """
+    middle = float(np.median(values))
+    reach = middle - float(values.min())
+    if reach == 0:
+        return values
+    return np.where(values > middle, middle + reach * np.tanh((values - middle) / reach), values)
 
 
 def features(genomes: Sequence[Genome], genes: Sequence[Gene]) -> Array:

@@ -17,6 +17,7 @@ from optevo.evolution.screening import (
     predict,
     remembered,
     screen,
+    squashed,
 )
 
 GENES = (CategoricalGene(4, ordered=True), CategoricalGene(3), CategoricalGene(2))
@@ -183,6 +184,34 @@ def test_rounding_errors_change_no_choice() -> None:
         )
 
     assert choose(0.0) == choose(1e-15)
+
+
+def test_the_tail_of_the_bad_is_drawn_in_and_the_good_stay() -> None:
+    values = np.array([3.0, 1.0, 2.0, 1e9, 4.0, 1e3, 0.5])
+    found = squashed(values)
+    good = values <= np.median(values)
+    assert found[good].tolist() == values[good].tolist()
+    assert (np.argsort(found[:3]) == np.argsort(values[:3])).all()
+    assert found[4] == pytest.approx(3 + 2.5 * np.tanh(1 / 2.5))
+    assert found[[3, 5]].tolist() == [5.5, 5.5]
+    assert squashed(np.array([1.0, 1.0, 1.0, 5.0])).tolist() == [1, 1, 1, 5]
+
+
+def test_a_training_that_diverged_spoils_no_choice() -> None:
+    known = SPACE[::2]
+    costs = [quality(genome) for genome in known]
+    costs[known.index((3, 0, 0))] = 1e6
+
+    chosen = screen(
+        offspring(genome for genome in SPACE if genome not in known),
+        genes=GENES,
+        known=known,
+        costs=costs,
+        price=lambda genome: 0.0,
+        size=1,
+        screening=Screening(optimism=0.0),
+    )
+    assert chosen[0].genome[:2] in ((2, 1), (3, 1))
 
 
 def test_a_long_past_is_remembered_by_its_best_and_a_sample_of_the_rest() -> None:
