@@ -8,7 +8,7 @@ to float32 accuracy: `python benchmarks/stacked_pix2pix.py --data DIR` trains bo
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -187,13 +187,13 @@ def main() -> None:
     """Both ways, side by side, and how long each takes."""
     import time
 
-    from unet_table import load_task
+    from unet_table import FACADES, load_task
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--steps", type=int, help="instead of the table's")
     arguments = parser.parse_args()
-    task = load_task(arguments.data, steps=arguments.steps)
+    task = load_task(arguments.data, replace(FACADES, steps=arguments.steps or FACADES.steps))
     rng = np.random.default_rng(0)
     seeds = range(8)
     for _ in range(4):
