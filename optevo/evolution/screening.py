@@ -123,7 +123,7 @@ def squashed(values: Array) -> Array:
 
     Bad networks are bad by far more than good ones are good (one that diverges, by orders of magnitude). A model that
     has to follow that tail tells the good ones apart badly, and by how much the bad are worse decides nothing. The
-    order of all, and the values up to the median, stay.
+    values up to the median stay, and nobody overtakes another.
 
     Args:
         values: Shape `(N,)`, N at least 1, finite, the smaller the better.
@@ -132,7 +132,8 @@ def squashed(values: Array) -> Array:
     reach = middle - float(values.min())
     if reach == 0:
         return values
-    return np.where(values > middle, middle + reach * np.tanh((values - middle) / reach), values)
+    with np.errstate(over="ignore"):  # Of the largest numbers the quotient is infinite, which tanh takes to 1.
+        return np.where(values > middle, middle + reach * np.tanh((values - middle) / reach), values)
 
 
 def features(genomes: Sequence[Genome], genes: Sequence[Gene]) -> Array:
