@@ -2,8 +2,8 @@
 
 The objective of an architecture search is a quality, which must be trained for, plus a price, which is known exactly
 (`L_Gen + gamma p`, 2002.11581, Eq. 7). So only the quality is predicted, by a Gaussian process on evaluated genomes,
-and the price is added. How much each gene matters is learnt ("automatic relevance determination"; Rasmussen and
-Williams, Gaussian Processes for Machine Learning, section 5.1).
+with the tail of bad ones drawn in, and the price is added. How much each gene matters is learnt ("automatic relevance
+determination"; Rasmussen and Williams, Gaussian Processes for Machine Learning, section 5.1).
 Hyperparameters come from a small grid by their marginal likelihood, a coordinate at a time and not by gradients, so
 that every worker finds the same ones.
 """

@@ -191,7 +191,7 @@ def test_the_tail_of_the_bad_is_drawn_in_and_the_good_stay() -> None:
     found = squashed(values)
     good = values <= np.median(values)
     assert found[good].tolist() == values[good].tolist()
-    assert (np.argsort(found[:3]) == np.argsort(values[:3])).all()
+    assert (np.diff(found[np.argsort(values)]) >= 0).all()
     assert found[4] == pytest.approx(3 + 2.5 * np.tanh(1 / 2.5))
     assert found[[3, 5]].tolist() == [5.5, 5.5]
     assert squashed(np.array([1.0, 1.0, 1.0, 5.0])).tolist() == [1, 1, 1, 5]
