@@ -1,7 +1,8 @@
 """Genetic operators in numpy: pure functions with an explicit random generator. They know no Optuna and no torch."""
 
-from optevo.evolution.breeding import Offspring, Parent, breed, found, immigrants
+from optevo.evolution.breeding import Offspring, Parent, breed
 from optevo.evolution.crossover import swap_segment
+from optevo.evolution.founders import found, immigrants
 from optevo.evolution.genes import CategoricalGene, Gene, IntegerGene, RealGene
 from optevo.evolution.mutation import mutate_segment, mutate_single
 from optevo.evolution.randomness import generator

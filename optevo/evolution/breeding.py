@@ -24,9 +24,6 @@ Accept = Callable[[Genome], bool]
 # once in 38,000 children.
 TRIES = 100
 
-# A founder has no parents to start from: where one genome in 1,000 is acceptable, 10,000 draws miss it once in 22,000.
-DRAWS = 10_000
-
 
 @dataclass(frozen=True)
 class Parent:
@@ -83,44 +80,6 @@ class Recipe:
         places = sorted(place for chromosome in self.chromosomes for place in chromosome)
         if places != list(range(len(self.genes))) or not all(self.chromosomes):
             raise ValueError("chromosomes must be non-empty and hold every position of the genome once.")
-
-
-def found(recipe: Recipe, *, size: int, rng: np.random.Generator, accept: Accept | None = None) -> list[Offspring]:
-    """The first generation: every gene drawn uniformly, genomes that `accept` refuses drawn again.
-
-    Where acceptable genomes are so rare that the draws do not find one, an earlier founder is repeated; a refused
-    genome passes only where not one acceptable genome was found at all.
-    """
-    genomes: list[Genome] = []
-    accepted: list[Genome] = []
-    for _ in range(size):
-        genome = _draw(recipe, rng)
-        for _ in range(DRAWS):
-            if accept is None or accept(genome):
-                accepted.append(genome)
-                break
-            genome = _draw(recipe, rng)
-        else:
-            if accepted:
-                genome = accepted[int(rng.integers(len(accepted)))]
-        genomes.append(genome)
-    return [_parentless(genome) for genome in genomes]
-
-
-def immigrants(recipe: Recipe, *, size: int, rng: np.random.Generator, accept: Accept | None = None) -> list[Offspring]:
-    """At most `size` random genomes that `accept` takes, to stand beside bred ones.
-
-    Where acceptable genomes are so rare that :data:`TRIES` draws do not find one, no more are looked for: bred ones are
-    near the acceptable, and can have their places.
-    """
-    arrived: list[Offspring] = []
-    while len(arrived) < size:
-        draws = (_draw(recipe, rng) for _ in range(TRIES))
-        genome = next((genome for genome in draws if accept is None or accept(genome)), None)
-        if genome is None:
-            break
-        arrived.append(_parentless(genome))
-    return arrived
 
 
 def breed(
@@ -245,14 +204,6 @@ def _settle(
         genome = tuple(values.get(place, value) for place, value in enumerate(mutant.genome))
         mutant = Offspring(genome, f"{child.operator}+repair", child.parents)
     return fallback or Offspring(best.genome, "elite", (best_at,))
-
-
-def _draw(recipe: Recipe, rng: np.random.Generator) -> Genome:
-    return tuple(gene.draw(rng) for gene in recipe.genes)
-
-
-def _parentless(genome: Genome) -> Offspring:
-    return Offspring(genome=genome, operator="random", parents=())
 
 
 def _best_first(parents: Sequence[Parent]) -> list[int]:

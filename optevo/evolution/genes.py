@@ -15,8 +15,12 @@ class Gene(ABC):
     """One position of a chromosome."""
 
     @abstractmethod
+    def at(self, share: float) -> Value:
+        """The value below which a share in [0, 1] of all uniform draws lies: their quantile function."""
+
     def draw(self, rng: np.random.Generator) -> Value:
         """A uniform draw from all values."""
+        return self.at(rng.random())
 
     @abstractmethod
     def mutate(self, value: Value, rng: np.random.Generator) -> Value:
@@ -46,8 +50,8 @@ class CategoricalGene(Gene):
         if self.size < 1:
             raise ValueError(f"size must be at least 1, but is {self.size}.")
 
-    def draw(self, rng: np.random.Generator) -> int:
-        return int(rng.integers(self.size))
+    def at(self, share: float) -> int:
+        return _step(share, self.size)
 
     def mutate(self, value: Value, rng: np.random.Generator) -> int:
         if self.size == 1:
@@ -89,11 +93,11 @@ class IntegerGene(Gene):
     def _count(self) -> int:
         return (self.high - self.low) // self.step + 1
 
-    def draw(self, rng: np.random.Generator) -> int:
+    def at(self, share: float) -> int:
         if self.log:
-            exponent = rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5))
-            return min(max(round(math.exp(exponent)), self.low), self.high)
-        return self.low + self.step * int(rng.integers(self._count))
+            first, last = math.log(self.low - 0.5), math.log(self.high + 0.5)
+            return min(max(round(math.exp(first + share * (last - first))), self.low), self.high)
+        return self.low + self.step * _step(share, self._count)
 
     def mutate(self, value: Value, rng: np.random.Generator) -> int:
         if self._count == 1:
@@ -134,10 +138,10 @@ class RealGene(Gene):
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError(f"a logarithmic real gene needs low > 0 and no step, but got {self}.")
 
-    def draw(self, rng: np.random.Generator) -> float:
+    def at(self, share: float) -> float:
         if self.step is not None:
-            return self._on_grid(int(rng.integers(self._last + 1)))
-        return self._from_unit(rng.random())
+            return self._on_grid(_step(share, self._last + 1))
+        return self._from_unit(share)
 
     def mutate(self, value: Value, rng: np.random.Generator) -> float:
         if self.low == self.high:
@@ -180,6 +184,11 @@ class RealGene(Gene):
         else:
             value = self.low + unit * (self.high - self.low)
         return min(max(value, self.low), self.high)
+
+
+def _step(share: float, count: int) -> int:
+    """The step of a stair of `count` equal ones that a share of its width leads to; the whole width to the last."""
+    return min(int(share * count), count - 1)
 
 
 def _unit(values: NDArray[Any], low: float, high: float, *, log: bool) -> NDArray[np.float64]:

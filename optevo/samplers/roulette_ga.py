@@ -31,6 +31,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # 2002.11581, as it is written.
     "paper": {
         "population_size": 32,
+        "founders": "random",
         "scaling": "proportional",
         "mutation_kind": "segment",
         "elites": 1,
@@ -41,6 +42,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # The best without a model: pressure that does not depend on how close the values are, and nothing trained twice.
     "plain": {
         "population_size": 32,
+        "founders": "random",
         "scaling": "rank",
         "mutation_kind": "segment",
         "elites": 1,
@@ -48,9 +50,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "archive": None,
         "screening": None,
     },
-    # Children of the best ever found and random genomes, of which a model chooses whom to train.
+    # Children of the best ever found and random genomes, of which a model chooses whom to train. Balanced founders tell
+    # it as much as more random ones would, and it chooses the better the oftener it is asked.
     "screened": {
-        "population_size": 16,
+        "population_size": 8,
+        "founders": "balanced",
         "scaling": "rank",
         "mutation_kind": "segment",
         "elites": 0,
@@ -86,6 +90,9 @@ class RouletteGASampler(SlotSampler):
         chromosomes: Names of parameters (of groups, with masks) that are bred together; by default all of them. The
             U-Net paper's are c1 and c2.
         population_size: K.
+        founders: How the first generation is drawn: `"random"`, each gene by itself, as the paper does; `"balanced"`,
+            so that each value of a gene comes equally often and hardly two genes vary together
+            (:func:`optevo.evolution.founders.design`). Balanced ones need a search space or masks.
         generations: Number of generations that are evaluated, T; None for no end.
         selection, crossover, mutation: Probabilities s1, s2, s3 of the operators.
         scaling: `"proportional"` (the paper's f = 1 / v), `"rank"` or `"sigma"`.
@@ -122,6 +129,7 @@ class RouletteGASampler(SlotSampler):
         chromosomes: Sequence[Sequence[str]] | None = None,
         preset: Literal["paper", "plain", "screened"] = "paper",
         population_size: int | None = None,
+        founders: Literal["random", "balanced"] | None = None,
         generations: int | None = None,
         selection: float = 0.2,
         crossover: float = 0.7,
@@ -143,6 +151,7 @@ class RouletteGASampler(SlotSampler):
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, but is {preset!r}.")
         given = {
             "population_size": population_size,
+            "founders": founders,
             "scaling": scaling,
             "mutation_kind": mutation_kind,
             "elites": elites,
@@ -158,6 +167,7 @@ class RouletteGASampler(SlotSampler):
             ("feasible", feasible),
             ("price", price),
             ("screening", chosen["screening"]),
+            ("founders = 'balanced'", chosen["founders"] == "balanced" or None),
             ("learn_from", learn_from or None),
         ):
             if needs is not None and self._coding is None:
@@ -167,6 +177,7 @@ class RouletteGASampler(SlotSampler):
         self.learn_from = learn_from
         self._chromosomes = [list(names) for names in chromosomes] if chromosomes is not None else None
         self._population_size: int = chosen["population_size"]
+        self._balanced: bool = chosen["founders"] == "balanced"
         self._duplicates: str = chosen["duplicates"]
         self._archive: int | None = chosen["archive"]
         self._screening: Screening | None = chosen["screening"]
@@ -190,6 +201,7 @@ class RouletteGASampler(SlotSampler):
             "sampler": type(self).__name__,
             "population_size": self._population_size,
             "duplicates": self._duplicates,
+            "founders": "balanced" if self._balanced else "random",
             "reuse": self._reuse,
             **self._operators,
             "archive": self._archive,
@@ -245,7 +257,8 @@ class RouletteGASampler(SlotSampler):
             bred = [parent for _, parent in parents]
             offspring = self._offspring(study, history, coding, parents=bred, evaluated=evaluated, rng=rng)
         elif recipe.genes or not history:
-            offspring = found(recipe, size=self._population_size, rng=rng, accept=self._accept(coding))
+            size, accept = self._population_size, self._accept(coding)
+            offspring = found(recipe, size=size, rng=rng, accept=accept, balanced=self._balanced)
         else:
             offspring = [Offspring((), "random", ())] * self._population_size
         trials = {trial.number: trial for generation in history for trial in generation} if self.learn_from else {}
@@ -425,6 +438,8 @@ def _check(chosen: Mapping[str, Any]) -> None:
         raise ValueError(f"population_size must be at least 1, but is {size}.")
     if elites >= size > 1:
         raise ValueError(f"elites must be below population_size {size}, but is {elites}.")
+    if chosen["founders"] not in ("random", "balanced"):
+        raise ValueError(f"founders must be 'random' or 'balanced', but is {chosen['founders']!r}.")
     if chosen["duplicates"] not in ("keep", "mutate"):
         raise ValueError(f"duplicates must be 'keep' or 'mutate', but is {chosen['duplicates']!r}.")
     if chosen["archive"] is not None and chosen["archive"] < 1:

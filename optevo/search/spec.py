@@ -28,7 +28,8 @@ class SamplerSettings(Section):
 
     preset: Literal["paper", "plain", "screened"] = "screened"
     population: Annotated[int, Field(ge=2)]
-    generations: Count = 16
+    founders: Literal["random", "balanced"]
+    generations: Count = 32
     selection: Share = 0.2
     crossover: Share = 0.7
     mutation: Share = 0.1
@@ -51,7 +52,7 @@ class SamplerSettings(Section):
         if preset is None:
             return data
         screening = preset["screening"]
-        filled = {name: preset[name] for name in ("scaling", "mutation_kind", "elites", "duplicates")}
+        filled = {name: preset[name] for name in ("founders", "scaling", "mutation_kind", "elites", "duplicates")}
         filled["population"] = preset["population_size"]
         filled["archive"] = preset["archive"] or 0
         filled["candidates"] = 0 if screening is None else screening.candidates

@@ -177,6 +177,7 @@ def genetics(settings: SamplerSettings) -> dict[str, Any]:
         "mutation_kind": settings.mutation_kind,
         "elites": settings.elites,
         "duplicates": settings.duplicates,
+        "founders": settings.founders,
         "archive": settings.archive or None,
         "screening": screening,
         "reuse": settings.reuse,

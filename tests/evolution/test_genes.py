@@ -75,6 +75,22 @@ def test_real(gene, seed) -> None:
         value = other
 
 
+@given(gene=st.one_of(integer_genes(), real_genes()), one=st.floats(0, 1), two=st.floats(0, 1))
+def test_shares_are_values_in_their_order_from_one_end_to_the_other(gene, one, two) -> None:
+    low, high = gene.at(min(one, two)), gene.at(max(one, two))
+    assert gene.low <= low <= high <= gene.high
+    slack = 1e-9 * max(abs(gene.low), abs(gene.high)) + 1e-300
+    assert gene.at(0) - gene.low <= slack
+    assert gene.high - gene.at(1) <= (gene.step or 0) + slack
+
+
+def test_equal_shares_are_equally_many_values() -> None:
+    thirds = [CategoricalGene(3).at(share) for share in (0, 0.33, 0.34, 0.66, 0.67, 1)]
+    assert thirds == [0, 0, 1, 1, 2, 2]
+    assert [IntegerGene(-4, 4, step=4).at(share) for share in (0.32, 0.34, 1)] == [-4, 0, 4]
+    assert RealGene(1.0, 100.0, log=True).at(0.5) == pytest.approx(10)
+
+
 def test_every_grid_value_is_drawn_and_reached_by_mutation_both_ends_included() -> None:
     rng = generator("grid")
     gene = RealGene(0.0, 0.3, step=0.1)

@@ -7,13 +7,12 @@ import pytest
 
 from optevo.evolution import CategoricalGene, IntegerGene, RealGene
 from optevo.evolution.breeding import Offspring
+from optevo.evolution.features import features, owners
 from optevo.evolution.screening import (
     LENGTHS,
     NOISES,
     Screening,
-    features,
     learn,
-    owners,
     predict,
     remembered,
     screen,

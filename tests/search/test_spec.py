@@ -34,10 +34,11 @@ def test_the_paper_s_numbers_are_the_defaults(tmp_path: Path):
 def test_a_preset_fills_in_what_the_specification_does_not_say(tmp_path: Path):
     paper = read_spec(write(tmp_path, MINIMAL + '[sampler]\npreset = "paper"\nelites = 2\n')).sampler
     assert (paper.population, paper.scaling, paper.duplicates) == (32, "proportional", "keep")
-    assert (paper.elites, paper.archive, paper.candidates) == (2, 0, 0)
+    assert (paper.elites, paper.archive, paper.candidates, paper.founders) == (2, 0, 0, "random")
     screened = read_spec(write(tmp_path, MINIMAL)).sampler
     assert (screened.preset, screened.scaling, screened.duplicates) == ("screened", "rank", "mutate")
     assert screened.candidates > screened.population
+    assert screened.founders == "balanced"
     # What is stored with a study says everything, so a later release may change its presets.
     assert SamplerSettings.model_validate(screened.model_dump()) == screened
 
