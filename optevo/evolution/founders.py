@@ -12,7 +12,7 @@ from optevo.evolution.genes import Gene
 # A founder has no parents to start from: where one genome in 1,000 is acceptable, 10,000 draws miss it once in 22,000.
 DRAWS = 10_000
 
-DESIGNS = 100  # of which the least entangled is taken: a choice of 100 takes milliseconds, and more gain little
+DESIGNS = 100  # of which the least entangled is taken; they cost 0.04 s for 15 genes
 DIGITS = 6  # what rounding errors of another CPU may change must not change which
 
 
