@@ -32,10 +32,11 @@ def found(
         balanced: Whether the founders are drawn together, see :func:`design`, and not each by itself. Then those who
             are drawn in the place of refused ones are still drawn by themselves.
     """
-    first: Iterable[Genome] = (_draw(recipe, rng) for _ in range(size))
+    singly = (_draw(recipe, rng) for _ in range(size))
+    drawn: Iterable[Genome] = design(recipe.genes, size=size, rng=rng) if balanced else singly
     genomes: list[Genome] = []
     accepted: list[Genome] = []
-    for genome in design(recipe.genes, size=size, rng=rng) if balanced else first:
+    for genome in drawn:
         for _ in range(DRAWS):
             if accept is None or accept(genome):
                 accepted.append(genome)
