@@ -81,7 +81,8 @@ def design(genes: Sequence[Gene], *, size: int, rng: np.random.Generator) -> lis
 def hypercube(genes: Sequence[Gene], *, size: int, rng: np.random.Generator) -> list[Genome]:
     """`size` genomes whose values of any gene lie evenly over its distribution: a systematic sample, shuffled.
 
-    Of a gene with K equally likely values each comes `size / K` times, rounded up or down.
+    Of a gene with K equally likely values each comes `size / K` times, rounded up or down: all values of a gene lie
+    equally far into their strata. Where each lies where it likes, as in scipy's, counts differ by more.
     """
     columns = [[gene.at(share) for share in (rng.permutation(size) + rng.random()) / size] for gene in genes]
     return list(zip(*columns, strict=True))

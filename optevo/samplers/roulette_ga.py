@@ -177,7 +177,7 @@ class RouletteGASampler(SlotSampler):
         self.learn_from = learn_from
         self._chromosomes = [list(names) for names in chromosomes] if chromosomes is not None else None
         self._population_size: int = chosen["population_size"]
-        self._balanced: bool = chosen["founders"] == "balanced"
+        self._founders: str = chosen["founders"]
         self._duplicates: str = chosen["duplicates"]
         self._archive: int | None = chosen["archive"]
         self._screening: Screening | None = chosen["screening"]
@@ -201,7 +201,7 @@ class RouletteGASampler(SlotSampler):
             "sampler": type(self).__name__,
             "population_size": self._population_size,
             "duplicates": self._duplicates,
-            "founders": "balanced" if self._balanced else "random",
+            "founders": self._founders,
             "reuse": self._reuse,
             **self._operators,
             "archive": self._archive,
@@ -257,8 +257,8 @@ class RouletteGASampler(SlotSampler):
             bred = [parent for _, parent in parents]
             offspring = self._offspring(study, history, coding, parents=bred, evaluated=evaluated, rng=rng)
         elif recipe.genes or not history:
-            size, accept = self._population_size, self._accept(coding)
-            offspring = found(recipe, size=size, rng=rng, accept=accept, balanced=self._balanced)
+            size, balanced = self._population_size, self._founders == "balanced"
+            offspring = found(recipe, size=size, rng=rng, accept=self._accept(coding), balanced=balanced)
         else:
             offspring = [Offspring((), "random", ())] * self._population_size
         trials = {trial.number: trial for generation in history for trial in generation} if self.learn_from else {}

@@ -54,12 +54,12 @@ def values(study):
 
 
 def test_it_finds_in_80_trials_what_plain_breeding_does_not() -> None:
-    screened = [run(make(seed=seed), 80).best_value for seed in range(5)]
+    screened = [run(make(seed=seed), 80).best_value for seed in range(100, 105)]
     plain = [
         run(RouletteGASampler(preset="plain", search_space=SPACE, population_size=16, seed=seed), 80).best_value
-        for seed in range(5)
+        for seed in range(100, 105)
     ]
-    assert sum(value - BEST < 0.05 for value in screened) >= 4
+    assert max(screened) - BEST < 0.05
     assert sum(screened) < sum(plain)
 
 
@@ -143,17 +143,15 @@ def test_where_hardly_anything_is_feasible_children_are_bred() -> None:
         population_size=8,
         feasible=feasible,
         screening=Screening(candidates=64, immigrants=1.0),
-        seed=1,
+        seed=2,
     )
     study = optuna.create_study(sampler=sampler)
     study.optimize(size, n_trials=48)
-    # Trials without a claim are drawn, and may miss what is as rare as that.
-    members = [trial for trial in study.trials if claim_of(trial)]
-    assert all(feasible(trial.params) for trial in members)
-    children = [trial for trial in members if claim_of(trial).generation > 0]
-    assert children
-    assert all(claim_of(trial).parents for trial in children)
-    assert min(trial.value for trial in members) == -(8 * WIDTHS[0] + 2 * WIDTHS[-1])
+    assert all(feasible(trial.params) for trial in study.trials)
+    claims = [claim for trial in study.trials if (claim := claim_of(trial)) and claim.generation > 0]
+    assert claims
+    assert all(claim.parents for claim in claims)
+    assert study.best_value == -(8 * WIDTHS[0] + 2 * WIDTHS[-1])
 
 
 def test_a_space_that_is_used_up_ends_quietly() -> None:
