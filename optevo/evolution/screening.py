@@ -3,7 +3,8 @@
 The objective of an architecture search is a quality, which must be trained for, plus a price, which is known exactly
 (`L_Gen + gamma p`, 2002.11581, Eq. 7). So only the quality is predicted, by a Gaussian process on evaluated genomes,
 with the tail of bad ones drawn in, and the price is added. How much each gene matters is learnt ("automatic relevance
-determination"; Rasmussen and Williams, Gaussian Processes for Machine Learning, section 5.1).
+determination"; Rasmussen and Williams, Gaussian Processes for Machine Learning, section 5.1). Who is chosen together
+must differ, see :mod:`optevo.evolution.diversity`.
 Hyperparameters come from a small grid by their marginal likelihood, a coordinate at a time and not by gradients, so
 that every worker finds the same ones.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optevo.evolution.breeding import Genome, Offspring
+from optevo.evolution.diversity import mean_distance, spread_out
 from optevo.evolution.features import features, owners
 from optevo.evolution.genes import Gene
 
@@ -44,6 +46,8 @@ class Screening:
         optimism: How many predicted standard deviations a candidate is given for being unknown, at least 0.
         immigrants: The share of candidates that are drawn at random instead of bred, in [0, 1]. Children of the best
             ever found stay near them, and some were found best by the luck of their seeds.
+        diversity: In how many genes any two of the chosen differ at least, as a share of those that two parents differ
+            in on average; at least 0.
         memory: How many evaluations the model predicts from, at least 2. Its work grows with the cube of that.
 
     Raises:
@@ -53,6 +57,7 @@ class Screening:
     candidates: int = 256
     optimism: float = 0.5
     immigrants: float = 0.5
+    diversity: float = 0.5
     memory: int = 512
 
     def __post_init__(self) -> None:
@@ -62,6 +67,8 @@ class Screening:
             raise ValueError(f"optimism must not be negative, but is {self.optimism}.")
         if not 0 <= self.immigrants <= 1:
             raise ValueError(f"immigrants must lie in [0, 1], but is {self.immigrants}.")
+        if self.diversity < 0:
+            raise ValueError(f"diversity must not be negative, but is {self.diversity}.")
         if self.memory < 2:
             raise ValueError(f"memory must be at least 2, but is {self.memory}.")
 
@@ -70,17 +77,19 @@ def screen(
     children: Sequence[Offspring],
     *,
     genes: Sequence[Gene],
+    parents: Sequence[Genome],
     known: Sequence[Genome],
     costs: Sequence[float],
     price: Callable[[Genome], float],
     size: int,
     screening: Screening,
 ) -> list[Offspring]:
-    """The most promising of the children, the best first.
+    """The most promising of the children that differ enough, the best first.
 
     Args:
         children: Candidates; equal genomes count once.
         genes: One for each position of a genome.
+        parents: Whom the children were bred from: by how much these differ says by how much the chosen must.
         known, costs: The evaluated genomes and their costs, finite, the smaller the better.
         price: The part of a genome's cost that is known without training; the model sees only the rest.
         size: How many to choose.
@@ -103,7 +112,9 @@ def screen(
     )
     prices = np.array([price(child.genome) for child in different])
     score = np.round(mean - screening.optimism * deviation + prices, _decimals(qualities))
-    return [different[place] for place in np.argsort(score, kind="stable")[:size]]
+    ranked = [different[place] for place in np.argsort(score, kind="stable")]
+    least = screening.diversity * mean_distance(parents)
+    return [ranked[place] for place in spread_out([child.genome for child in ranked], size=size, least=least)]
 
 
 def remembered(costs: Sequence[float], *, size: int) -> list[int]:

@@ -334,6 +334,7 @@ class RouletteGASampler(SlotSampler):
         chosen = screen(
             others,
             genes=coding.genes,
+            parents=[parent.genome for parent in parents],
             known=list(known),
             costs=list(known.values()),
             price=lambda genome: self._priced(coding, genome, sign(study)),

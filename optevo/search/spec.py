@@ -41,6 +41,7 @@ class SamplerSettings(Section):
     candidates: Annotated[int, Field(ge=0)]
     optimism: Annotated[float, Field(ge=0)] = Screening().optimism
     immigrants: Share = Screening().immigrants
+    diversity: Annotated[float, Field(ge=0)] = Screening().diversity
     memory: Annotated[int, Field(ge=2)] = Screening().memory
     reuse: bool = True
 

@@ -162,6 +162,7 @@ def genetics(settings: SamplerSettings) -> dict[str, Any]:
             candidates=settings.candidates,
             optimism=settings.optimism,
             immigrants=settings.immigrants,
+            diversity=settings.diversity,
             memory=settings.memory,
         )
         if settings.candidates

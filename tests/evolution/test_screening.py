@@ -105,7 +105,14 @@ def test_all_features_of_a_gene_share_its_length() -> None:
 
 def test_of_no_children_none_is_chosen() -> None:
     nothing = screen(
-        [], genes=GENES, known=SPACE[:3], costs=[1.0, 2.0, 3.0], price=lambda genome: 0.0, size=2, screening=Screening()
+        [],
+        genes=GENES,
+        parents=SPACE[:3],
+        known=SPACE[:3],
+        costs=[1.0, 2.0, 3.0],
+        price=lambda genome: 0.0,
+        size=2,
+        screening=Screening(),
     )
     assert nothing == []
 
@@ -137,6 +144,7 @@ def test_the_most_promising_come_first_and_each_genome_once() -> None:
     chosen = screen(
         offspring([*rest, *rest]),
         genes=GENES,
+        parents=[],
         known=known,
         costs=[quality(genome) for genome in known],
         price=lambda genome: 0.0,
@@ -156,6 +164,7 @@ def test_the_price_is_added_and_not_predicted() -> None:
         return screen(
             offspring(SPACE),
             genes=GENES,
+            parents=[],
             known=SPACE[::3],
             costs=[quality(genome) + factor * genome[0] for genome in SPACE[::3]],
             price=lambda genome: factor * genome[0],
@@ -167,6 +176,28 @@ def test_the_price_is_added_and_not_predicted() -> None:
     assert choose(10.0)[0] == 0
 
 
+def test_those_chosen_differ_by_a_share_of_what_their_parents_do() -> None:
+    def choose(diversity: float):
+        chosen = screen(
+            offspring(SPACE),
+            genes=GENES,
+            parents=SPACE,
+            known=SPACE[::3],
+            costs=[quality(genome) for genome in SPACE[::3]],
+            price=lambda genome: 0.0,
+            size=4,
+            screening=Screening(optimism=0.0, diversity=diversity),
+        )
+        pairs = itertools.combinations((child.genome for child in chosen), 2)
+        return chosen, min(sum(a != b for a, b in zip(*pair, strict=True)) for pair in pairs)
+
+    # Two of the parents differ in 24 / 23 (3/4 + 2/3 + 1/2) = 2 genes on average.
+    (near, one), (half, still), (far, two) = choose(0.0), choose(0.5), choose(0.51)
+    assert (one, still, two) == (1, 1, 2)
+    assert near == half
+    assert near[0] == far[0]
+
+
 def test_rounding_errors_change_no_choice() -> None:
     rng = np.random.default_rng(1)
     values = np.array([quality(genome) for genome in SPACE[::2]]) + 0.1 * rng.standard_normal(len(SPACE[::2]))
@@ -175,6 +206,7 @@ def test_rounding_errors_change_no_choice() -> None:
         return screen(
             offspring(SPACE),
             genes=GENES,
+            parents=[],
             known=SPACE[::2],
             costs=list(values * (1 + noise)),
             price=lambda genome: 0.0,
@@ -204,6 +236,7 @@ def test_a_training_that_diverged_spoils_no_choice() -> None:
     chosen = screen(
         offspring(genome for genome in SPACE if genome not in known),
         genes=GENES,
+        parents=[],
         known=known,
         costs=costs,
         price=lambda genome: 0.0,
@@ -231,5 +264,7 @@ def test_impossible_settings() -> None:
         Screening(optimism=-1)
     with pytest.raises(ValueError, match="memory must be at least 2"):
         Screening(memory=1)
+    with pytest.raises(ValueError, match="diversity must not be negative"):
+        Screening(diversity=-0.5)
     with pytest.raises(ValueError, match="immigrants must lie in"):
         Screening(immigrants=1.5)
