@@ -13,10 +13,12 @@ of "screened" are bred and half are random; "screened, bred" has none of the lat
 the genetics, none of the former.
 
 What is done lies in `--work` and is continued; results go to benchmarks/results/sampler-quality-TABLE.json, .md and
-.png, as they come out.
+.png, as they come out. Results that are there already stay, of samplers that have no runs in `--work`, where the table
+and Optuna are still the same: who changes one sampler need not run all.
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import platform
@@ -44,6 +46,7 @@ HERE = Path(__file__).parent
 BUDGETS = (64, 128, 256, 512)
 TOP = 0.005
 BLOCK = 20
+SHOWN = 8  # evaluations from which on a picture shows regret
 
 
 @dataclass(frozen=True)
@@ -254,8 +257,14 @@ def summary(name: str, gamma: float, runs: Sequence[Mapping[str, Any]]) -> dict[
         "within_a_spread": float(np.mean(curves[:, within - 1] <= 1)),
         "new": float(np.mean([len(set(run["rows"])) / len(run["rows"]) for run in runs])),
         "seconds": float(np.mean([run["seconds"] for run in runs])),
-        "curve": (curves if tables[0].fitted else seen).mean(axis=0).round(4).tolist(),
+        "curve": drawn((curves if tables[0].fitted else seen).mean(axis=0)),
     }
+
+
+def drawn(curve: np.ndarray) -> dict[str, float]:
+    """A curve at as many evaluations as a picture on a logarithmic scale shows."""
+    at = np.unique(np.geomspace(SHOWN, len(curve), 64).round().astype(int))
+    return {str(n): round(float(curve[n - 1]), 4) for n in at}
 
 
 def top_of(value: np.ndarray) -> int:
@@ -305,22 +314,31 @@ def report(name: str, gammas: Sequence[float], runs: Sequence[Mapping[str, Any]]
 
 def write(name: str, gammas: Sequence[float], runs: Sequence[Mapping[str, Any]]) -> None:
     """JSON, Markdown and picture."""
-    results = report(name, gammas, runs)
     stem = HERE / "results" / f"sampler-quality-{name}"
     about = {
         "table": name,
+        "sha256": hashlib.sha256((HERE / "tables" / f"{name}.npz").read_bytes()).hexdigest(),
         "optuna": optuna.__version__,
         "optevo": optevo.__version__,
         "python": platform.python_version(),
     }
+    results = with_earlier(report(name, gammas, runs), stem.with_suffix(".json"), about)
     kind = "regret" if load(name, 0).fitted else "searched regret"
     picture(results, stem.with_suffix(".png"), kind=kind)
-    for found in results.values():
-        for line in found["samplers"].values():
-            del line["curve"]  # the picture shows it
     stem.with_suffix(".json").write_text(json.dumps({**about, "gammas": results}, indent=1) + "\n")
     stem.with_suffix(".md").write_text(markdown(name, results))
     print(markdown(name, results))
+
+
+def with_earlier(results: dict[str, Any], file: Path, about: Mapping[str, str]) -> dict[str, Any]:
+    """Results, and a file's of samplers that were not run now."""
+    earlier = json.loads(file.read_text()) if file.exists() else {}
+    if any(earlier.get(key) != about[key] for key in ("table", "sha256", "optuna")):
+        return results
+    for gamma, found in results.items():
+        lines = {**earlier["gammas"].get(gamma, {}).get("samplers", {}), **found["samplers"]}
+        found["samplers"] = {sampler: lines[sampler] for sampler in ENTRIES if sampler in lines}
+    return results
 
 
 def markdown(name: str, results: Mapping[str, Any]) -> str:
@@ -376,8 +394,8 @@ def picture(results: Mapping[str, Any], file: Path, *, kind: str) -> None:
         axis.set_prop_cycle(color=colours)
         for sampler, line in found["samplers"].items():
             style = "-" if sampler in OURS else "--"
-            axis.plot(range(1, len(line["curve"]) + 1), line["curve"], style, label=sampler)
-        axis.set(title=f"gamma = {gamma}", xlabel="evaluations", xscale="log", yscale="log", xlim=(8, None))
+            axis.plot([int(n) for n in line["curve"]], list(line["curve"].values()), style, label=sampler)
+        axis.set(title=f"gamma = {gamma}", xlabel="evaluations", xscale="log", yscale="log", xlim=(SHOWN, None))
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(f"mean {kind}, in standard deviations of a seed")
     axes[0][-1].legend(fontsize=8)
