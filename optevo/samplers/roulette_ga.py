@@ -51,7 +51,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "screening": None,
     },
     # Children of the best ever found and random genomes, of which a model chooses whom to train. Balanced founders tell
-    # it as much as more random ones would, and it chooses the better the oftener it is asked.
+    # it as much as more random ones would, it chooses the better the oftener it is asked, and what it chooses differs.
     "screened": {
         "population_size": 8,
         "founders": "balanced",
@@ -77,8 +77,9 @@ class RouletteGASampler(SlotSampler):
     PRUNED trials count with their last reported value. Enqueued trials become members of the first generation.
 
     Three presets: `"paper"` is 2002.11581 as it is written; `"plain"` ranks, and never trains a genome twice;
-    `"screened"` breeds many children of the best ever found, draws as many at random, and trains those that a model
-    thinks most of (:mod:`optevo.evolution.screening`). Any argument that is given goes before the preset's.
+    `"screened"` breeds many children of the best ever found, draws as many at random, and trains those that differ and
+    that a model thinks most of (:mod:`optevo.evolution.screening`). Any argument that is given goes before the
+    preset's.
 
     Args:
         preset: A name in :data:`PRESETS`.

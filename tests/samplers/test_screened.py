@@ -2,12 +2,14 @@
 
 from collections import Counter
 from dataclasses import asdict
+from itertools import combinations
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
+from optevo.evolution.diversity import mean_distance
 from optevo.evolution.screening import Screening
 from optevo.samplers import RouletteGASampler, claim_of
 from optevo.search.store import open_store
@@ -125,6 +127,18 @@ def test_immigrants_are_candidates_without_parents() -> None:
     some = [claim_of(t) for t in run(make(screening=Screening(immigrants=0.5)), 64).trials]
     later = [claim for claim in some if claim.generation > 0]
     assert {claim.parents == () for claim in later} == {True, False}
+
+
+def test_those_trained_together_differ_in_half_as_many_genes_as_two_parents_do() -> None:
+    sampler = make()
+    study = run(sampler, 40)
+    history = sampler.history(study)
+    genomes = {trial.number: tuple(trial.params.values()) for trial in study.trials}
+    for past in range(1, len(history)):
+        least = 0.5 * mean_distance([genomes[number] for number in sampler.breeders(study, history[:past])])
+        together = [genomes[trial.number] for trial in history[past]]
+        assert least > 1
+        assert all(sum(a != b for a, b in zip(*pair, strict=True)) >= least for pair in combinations(together, 2))
 
 
 def test_where_hardly_anything_is_feasible_children_are_bred() -> None:
