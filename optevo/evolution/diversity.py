@@ -19,7 +19,7 @@ def mean_distance(genomes: Sequence[Genome]) -> float:
     if not pairs:
         return 0.0
     counts = (np.unique(column, return_counts=True)[1] for column in np.array(genomes).T)
-    return float(sum(1 - (count * (count - 1)).sum() / pairs for count in counts))
+    return sum(pairs - int((count * (count - 1)).sum()) for count in counts) / pairs
 
 
 def spread_out(ranked: Sequence[Genome], *, size: int, least: float) -> list[int]:
@@ -42,5 +42,5 @@ def spread_out(ranked: Sequence[Genome], *, size: int, least: float) -> list[int
         place = int(np.argmax(far))
         chosen.append(place)
         far &= (genomes != genomes[place]).sum(axis=1) >= max(least, 1)
-    others = [place for place in range(len(ranked)) if place not in set(chosen)]
-    return sorted([*chosen, *others[: size - len(chosen)]])
+    others = np.setdiff1d(np.arange(len(ranked)), chosen)[: size - len(chosen)].tolist()
+    return sorted([*chosen, *others])
