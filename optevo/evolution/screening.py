@@ -9,6 +9,7 @@ Hyperparameters come from a small grid by their marginal likelihood, a coordinat
 that every worker finds the same ones.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,12 +64,11 @@ class Screening:
     def __post_init__(self) -> None:
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1, but is {self.candidates}.")
-        if self.optimism < 0:
-            raise ValueError(f"optimism must not be negative, but is {self.optimism}.")
+        for name in ("optimism", "diversity"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, but is {value}.")
         if not 0 <= self.immigrants <= 1:
             raise ValueError(f"immigrants must lie in [0, 1], but is {self.immigrants}.")
-        if self.diversity < 0:
-            raise ValueError(f"diversity must not be negative, but is {self.diversity}.")
         if self.memory < 2:
             raise ValueError(f"memory must be at least 2, but is {self.memory}.")
 
@@ -196,7 +196,8 @@ def learn(known: Array, values: Array, owner: NDArray[np.int64]) -> Hyperparamet
     from scipy.linalg import cho_solve, cholesky
 
     genes = int(owner.max()) + 1
-    normal = (values - values.mean()) / values.std()
+    # The learnt ones may all be equal where the others are not.
+    normal = (values - values.mean()) / (values.std() or 1.0)
     linear, one = _linear()(known), np.eye(len(values))
 
     @cache

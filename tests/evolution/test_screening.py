@@ -1,6 +1,7 @@
 """The model that chooses among children: its features, its predictions, its choice."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -138,6 +139,16 @@ def quality(genome) -> float:
     return float(-genome[0] - 2 * (genome[1] == 1) + 0.5 * genome[2])
 
 
+def test_where_those_learnt_from_are_equal_the_others_still_count() -> None:
+    known, values = features(SPACE, GENES), np.zeros(len(SPACE))
+    values[0] = 1.0
+    owner = owners(SPACE[0], GENES)
+    with np.errstate(invalid="raise"):
+        mean, deviation = predict(known, values, known[:2], owner=owner, sample=range(1, len(SPACE)))
+    assert mean[0] > mean[1]
+    assert np.isfinite(deviation).all()
+
+
 def test_the_most_promising_come_first_and_each_genome_once() -> None:
     known = SPACE[::2]
     rest = [genome for genome in SPACE if genome not in known]
@@ -260,11 +271,10 @@ def test_a_long_past_is_remembered_by_its_best_and_a_sample_of_the_rest() -> Non
 def test_impossible_settings() -> None:
     with pytest.raises(ValueError, match="candidates must be at least 1"):
         Screening(candidates=0)
-    with pytest.raises(ValueError, match="optimism must not be negative"):
-        Screening(optimism=-1)
+    for name, value in itertools.product(("optimism", "diversity"), (-1.0, math.nan, math.inf)):
+        with pytest.raises(ValueError, match=f"{name} must be finite and not negative, but is {value}"):
+            Screening(**{name: value})
     with pytest.raises(ValueError, match="memory must be at least 2"):
         Screening(memory=1)
-    with pytest.raises(ValueError, match="diversity must not be negative"):
-        Screening(diversity=-0.5)
     with pytest.raises(ValueError, match="immigrants must lie in"):
         Screening(immigrants=1.5)
