@@ -69,7 +69,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         chances = (self.selection, self.crossover, self.mutation)
-        if min(chances) < 0 or abs(sum(chances) - 1) > 1e-9:
+        if not (min(chances) >= 0 and abs(sum(chances) - 1) <= 1e-9):
             raise ValueError(f"selection, crossover and mutation must add up to 1, but are {chances}.")
         if self.scaling not in SCALINGS:
             raise ValueError(f"scaling must be one of {', '.join(SCALINGS)}, but is {self.scaling!r}.")

@@ -90,11 +90,14 @@ def hypercube(genes: Sequence[Gene], *, size: int, rng: np.random.Generator) -> 
 
 def entanglement(genomes: Sequence[Genome], genes: Sequence[Gene]) -> float:
     """The largest correlation, by its amount, between features of two different genes; 0 where none varies."""
-    centred = features(genomes, genes)
-    centred -= centred.mean(axis=0)
+    seen = features(genomes, genes)
+    varies = np.ptp(seen, axis=0) > 0  # Of thousands of categories few genomes have few.
+    if not varies.any():
+        return 0.0
+    centred = seen[:, varies] - seen[:, varies].mean(axis=0)
     norms: NDArray[np.float64] = np.sqrt((centred**2).sum(axis=0))
-    unit = centred / np.where(norms > 0, norms, 1)
-    owner = owners(genomes[0], genes)
+    unit = centred / norms
+    owner = owners(genomes[0], genes)[varies]
     others = owner[:, None] != owner
     return round(float(np.abs(unit.T @ unit, where=others, out=np.zeros(others.shape)).max()), DIGITS)
 

@@ -148,7 +148,7 @@ class RealGene(Gene):
             return float(value)
         if self.step is not None:
             steps = IntegerGene(0, self._last, scale=self.scale)
-            return self._on_grid(steps.mutate(round((value - self.low) / self.step), rng))
+            return self._on_grid(steps.mutate(self._place(value), rng))
         unit = self._to_unit(value) + self.scale * float(rng.standard_normal())
         unit %= 2
         moved = self._from_unit(min(unit, 2 - unit))
@@ -167,6 +167,14 @@ class RealGene(Gene):
     @property
     def _span(self) -> float:
         return math.log(self.high) - math.log(self.low)
+
+    def nearest(self, value: Value) -> float:
+        """The value of the grid that is nearest; without a `step`, the value itself."""
+        return float(value) if self.step is None else self._on_grid(self._place(value))
+
+    def _place(self, value: Value) -> int:
+        assert self.step is not None
+        return round((value - self.low) / self.step)
 
     def _on_grid(self, place: int) -> float:
         assert self.step is not None

@@ -62,6 +62,9 @@ class Screening:
     memory: int = 512
 
     def __post_init__(self) -> None:
+        for name in ("candidates", "memory"):
+            if not isinstance(value := getattr(self, name), int):
+                raise ValueError(f"{name} must be a whole number, but is {value!r}.")
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1, but is {self.candidates}.")
         for name in ("optimism", "diversity"):
@@ -138,8 +141,10 @@ def squashed(values: Array) -> Array:
     values up to the median stay, and nobody overtakes another.
 
     Args:
-        values: Shape `(N,)`, N at least 1, finite, the smaller the better.
+        values: Shape `(N,)`, finite, the smaller the better.
     """
+    if not len(values):  # Nobody has a value yet.
+        return values
     middle = float(np.median(values))
     reach = middle - float(values.min())
     if reach == 0:

@@ -25,16 +25,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from optevo.evolution import generator
 from optevo.samplers import slots
 from optevo.samplers.distributions import Space, decode, gene
+from optevo.samplers.outages import is_outage
 from optevo.samplers.records import add_record, add_user_attrs, claimants
 from optevo.samplers.slots import CLAIM, FAILURE, Claim
 
 SETTINGS = "optevo:sampler"
 
-# An endless evolution that has recorded so many known individuals in a row is over: where every child is known with
+# An endless evolution that has bred so many known individuals in a row is over: where every child is known with
 # probability 0.95 (one parent's copies but for one mutation in 20), it would stop too early once in 5 million times.
 REST = 300
 
-CACHES = ("_pasts", "_claimed", "_excused", "_lock")
+CACHES = ("_pasts", "_claimed", "_failures", "_lock")
 
 # System attributes that the record of a known individual has in common with the trial that was trained.
 SHARED = (FAILURE, "constraints", "artifacts:")
@@ -170,7 +171,8 @@ class SlotSampler(BaseSampler):
         self._pasts: dict[tuple[BaseStorage, int], _Past] = {}
         # What this process's running trials claimed, so that it need not be read again for every parameter.
         self._claimed: dict[tuple[BaseStorage, int], tuple[Claim, Space] | None] = {}
-        self._excused: set[tuple[BaseStorage, int]] = set()
+        # Why running trials of this process are about to fail, where somebody knows better than Optuna.
+        self._failures: dict[tuple[BaseStorage, int], str] = {}
         self._lock = threading.RLock()  # `study.optimize(n_jobs=8)` shares one sampler among threads.
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,7 +180,7 @@ class SlotSampler(BaseSampler):
         return {name: value for name, value in self.__dict__.items() if name not in CACHES}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _pasts={}, _claimed={}, _excused=set(), _lock=threading.RLock())
+        self.__dict__.update(state, _pasts={}, _claimed={}, _failures={}, _lock=threading.RLock())
 
     # What a sampler of this kind has to say.
 
@@ -190,6 +192,11 @@ class SlotSampler(BaseSampler):
     @abstractmethod
     def brood_size(self) -> int:
         """The number of individuals in every generation."""
+
+    @property
+    def candidates(self) -> int:
+        """How many individuals a generation is chosen from."""
+        return self.brood_size
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -256,14 +263,26 @@ class SlotSampler(BaseSampler):
         found = self._frontier(study)
         return None if isinstance(found, Standing) else found
 
-    def excuse(self, trial: Trial) -> None:
-        """Do not hold it against its individual if this process's running trial is told to have failed."""
-        self._excused.add((trial.storage, trial._trial_id))
+    def explain(self, trial: Trial, kind: str) -> None:
+        """Say why this process's running trial fails, if it is told to: a key of `optevo.samplers.slots.BOUNDS`.
+
+        Of "died" nothing is held against its individual. Without a word it is an "error".
+        """
+        self._failures[trial.storage, trial._trial_id] = kind
 
     # Optuna's interface.
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._raise_error_if_multi_objective(study)
+        try:
+            self._claim_slot(study, trial)
+        except Exception as error:
+            if not is_outage(error):  # Optuna would leave it running.
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            raise
+
+    def _claim_slot(self, study: Study, trial: FrozenTrial) -> None:
+        """Write the claim of a slot into a trial, or what it needs as a spare."""
         _record_heartbeat(study._storage, trial._trial_id)
         self._claimed.pop((study._storage, trial._trial_id), None)
         self._store_settings(study)
@@ -318,9 +337,9 @@ class SlotSampler(BaseSampler):
         self._claimed.pop(key, None)
         # A FAIL that is told was reached by the objective itself. Killed trials never come here.
         if state == TrialState.FAIL and FAILURE not in study._storage.get_trial_system_attrs(trial._trial_id):
-            kind = "died" if key in self._excused else "error"
+            kind = self._failures.get(key, "error")
             study._storage.set_trial_system_attr(trial._trial_id, FAILURE, kind)
-        self._excused.discard(key)
+        self._failures.pop(key, None)
 
     def reseed_rng(self) -> None:
         """Nothing to do: every draw is keyed by the slot or the trial number, so parallel trials never draw alike."""
@@ -385,7 +404,7 @@ class SlotSampler(BaseSampler):
             everything = ChainMap(self._recalled(study, past), self._known(filled, past.identities))
             since = trials[past.settled]._trial_id if past.settled < len(trials) else 0
             arriving = [trial.number for trial in trials[past.settled :] if _is_arriving(trial)]
-            if all(trial.state.is_finished() for row in claimed.values() for trial in row):
+            if not any(trial.state == TrialState.RUNNING for row in claimed.values() for trial in row):
                 arriving = []
             past.frontier = Frontier(generation, brood, since, claimed, everything, arriving)
             return past.frontier
@@ -436,7 +455,7 @@ class SlotSampler(BaseSampler):
         for generation in reversed(history):
             if any(trial.system_attrs[CLAIM]["reused"] is None for trial in generation):
                 return False
-            known += len(generation)
+            known += self.candidates
             if known >= REST:
                 return True
         return False
@@ -467,7 +486,7 @@ class SlotSampler(BaseSampler):
             claimed = slots.claims(claimants(study, since=frontier.since), generation=frontier.generation)[slot]
             if not slots.holds(claimed, number):
                 return False
-            if not any(trial.number > number and not trial.state.is_finished() for trial in claimed):
+            if not any(trial.number > number and trial.state == TrialState.RUNNING for trial in claimed):
                 return True
         return False
 
@@ -529,7 +548,9 @@ class SlotSampler(BaseSampler):
         for number in claim.parents:
             trial = parents.get(number)
             if trial is not None and trial.distributions.get(name) == distribution:
-                return distribution.to_internal_repr(trial.params[name])
+                internal = distribution.to_internal_repr(trial.params[name])
+                if distribution._contains(internal):  # Else somebody enqueued it.
+                    return internal
         return gene(distribution).draw(rng)
 
     def _rng(self, study: Study, *key: int | str) -> np.random.Generator:
@@ -564,14 +585,13 @@ class SlotSampler(BaseSampler):
         stored = study._storage.get_study_system_attrs(study._study_id).get(SETTINGS)
         if stored is None:
             return
-        # An argument that is newer than the study is missing there, as if it had been None.
-        different = [name for name in {**stored, **mine} if stored.get(name) != mine.get(name)]
+        different = _differences(stored, mine)
         if different:
             raise ValueError(
                 f"study {study.study_name!r} was begun with "
-                + ", ".join(f"{name}={stored.get(name)!r}" for name in different)
+                + ", ".join(f"{name}={theirs!r}" for name, theirs, _ in different)
                 + "; continue it with that, not with "
-                + ", ".join(f"{name}={mine.get(name)!r}" for name in different)
+                + ", ".join(f"{name}={ours!r}" for name, _, ours in different)
                 + "."
             )
         past.settings_checked = True
@@ -599,6 +619,19 @@ def sign(study: Study) -> float:
 def sign_of(direction: StudyDirection) -> float:
     """As :func:`sign`, of a direction."""
     return -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+
+
+def _differences(stored: Mapping[str, Any], mine: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Names of settings that differ, with both values; of mappings only their entries, such as `search_space.c3`."""
+    found: list[tuple[str, Any, Any]] = []
+    for name in {**stored, **mine}:
+        # An argument that is newer than the study is missing there, as if it had been None.
+        theirs, ours = stored.get(name), mine.get(name)
+        if theirs and ours and isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+            found += [(f"{name}.{entry}", *values) for entry, *values in _differences(theirs, ours)]
+        elif theirs != ours:
+            found.append((name, theirs, ours))
+    return found
 
 
 def _is_arriving(trial: FrozenTrial) -> bool:

@@ -131,6 +131,24 @@ class MaskCoding(Coding):
         return {"masks": dict(self.groups)}
 
 
+def judged(trial: FrozenTrial) -> Written | None:
+    """The genome by which a trial got its value: what a person enqueued, else what it claimed; None of a spare."""
+    claim = slots.claim_of(trial)
+    if claim is None:
+        return None
+    if isinstance(claim.genome, str):
+        return masks.written(trial)
+    names = [name for name in claim.genome if name in trial.params]
+    return {**claim.genome, **{name: _internal(trial, name) for name in names}}
+
+
+def _internal(trial: FrozenTrial, name: str) -> Any:
+    distribution = trial.distributions[name]
+    genome = encode(trial.params, {name: distribution})
+    # What lies outside (it was enqueued) has a representation all the same.
+    return distribution.to_internal_repr(trial.params[name]) if genome is None else genome[0]
+
+
 class Tried:
     """All genomes of a history, each trial read once: a history only grows, and its trials never change."""
 

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from optevo.samplers import slots
 from optevo.samplers.base import SETTINGS, Partner, Standing, sign_of
+from optevo.samplers.codings import judged
 from optevo.samplers.roulette_ga import RouletteGASampler
 
 
@@ -19,7 +20,7 @@ class Rival:
 
     Attributes:
         number: Its trial's number in the other study.
-        genome: As it was claimed: internal representations by name, or a hexadecimal mask.
+        genome: As it was judged: internal representations by name, or a hexadecimal mask.
         params: Its trial's parameters.
     """
 
@@ -73,9 +74,7 @@ class CoevolutionSampler(RouletteGASampler):
             if isinstance(best, Standing):
                 return best
             if best is not None:
-                claim = slots.claim_of(best)
-                assert claim is not None
-                chosen[name] = {"trial": best.number, "genome": claim.genome, "params": dict(best.params)}
+                chosen[name] = {"trial": best.number, "genome": judged(best), "params": dict(best.params)}
         return chosen
 
 

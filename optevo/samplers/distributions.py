@@ -60,4 +60,9 @@ def decode(genome: Sequence[Value], space: Space) -> dict[str, Any]:
 
 
 def _plain(internal: Value, distribution: BaseDistribution) -> Value:
-    return float(internal) if isinstance(distribution, FloatDistribution) else int(internal)
+    if not isinstance(distribution, FloatDistribution):
+        return int(internal)
+    if distribution.step is None:
+        return float(internal)
+    # Of the numbers near a point of the grid (0.3 and 3 * 0.1) the one that a gene has.
+    return RealGene(distribution.low, distribution.high, step=distribution.step).nearest(float(internal))

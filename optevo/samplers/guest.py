@@ -117,6 +117,8 @@ class _Replay:
         for trial, result in zip(self._asked[len(self._told)], generation, strict=True):
             for step, value in sorted(result.intermediate_values.items()):
                 trial.report(value, step)
+            for name, violation in result.constraints.items():
+                trial.set_constraint(name, violation)
             if result.state == TrialState.COMPLETE:
                 self._study.tell(trial, result.values)
             else:

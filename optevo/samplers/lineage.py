@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -22,7 +21,7 @@ class GenerationSummary:
         trials: Numbers of the canonical trials by slot; None for a slot that is claimed but still open. Slots that
             nobody has claimed yet are missing.
         best, mean: Of the values, in the study's own direction; None where not one slot has a value. Failed and
-            infeasible individuals do not count.
+            infeasible individuals do not count. Of both infinities there is no mean.
         trained, reused, failed: Filled slots by how they were filled: by a training that gave a value, by the record of
             a known individual (also of a known failure), by a failure.
         operator_shares: The part of the claimed slots that each operator made, as Figure 6 of CE-GAN draws it; the
@@ -76,6 +75,8 @@ def lineage(study: Study) -> Lineage:
     """
     trials = study.get_trials(deepcopy=False)
     claims = {trial.number: claim for trial in trials if (claim := claim_of(trial)) is not None}
+    if not claims:  # Of another sampler's study, which may have several directions.
+        return Lineage(generations=[], parents={})
     costs = {trial.number: slots.cost(trial, sign=sign(study)) for trial in trials}
     by_generation: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
@@ -102,6 +103,7 @@ def _summary(
     results = {slot: slots.canonical(claimed[slot]) for slot in sorted(claimed)}
     filled = [trial for trial in results.values() if trial is not None]
     values = [cost for trial in filled if (cost := _number(costs[trial.number])) is not None]
+    mean = _number(slots.mean(values)) if values else None
     # A slot's operator is the same in each of its claims.
     operators = Counter(claims[claimed[slot][0].number].operator for slot in results)
     trained = [trial for trial in filled if claims[trial.number].reused is None]
@@ -111,7 +113,7 @@ def _summary(
         number=number,
         trials={slot: None if trial is None else trial.number for slot, trial in results.items()},
         best=sign * min(values) if values else None,
-        mean=sign * fmean(values) if values else None,
+        mean=None if mean is None else sign * mean,
         trained=len(trained) - failed,
         reused=len(filled) - len(trained),
         failed=failed,

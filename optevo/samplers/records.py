@@ -47,10 +47,10 @@ def add_record(study: Study, record: FrozenTrial, *, since: int) -> None:
         since: No earlier trial's id claims that slot.
     """
     database, claim = _database(study._storage), record.system_attrs[CLAIM]
-    if database is None:
-        study.add_trial(record)
-        return
     record._validate()
+    if database is None:
+        _add(study, record)
+        return
     try:
         with _create_scoped_session(database.scoped_session) as session:
             # As Optuna locks a study to number a new trial.
@@ -59,7 +59,12 @@ def add_record(study: Study, record: FrozenTrial, *, since: int) -> None:
             if slots.is_free(slots.claims(rows, generation=claim["generation"]).get(claim["slot"], ())):
                 database._get_prepared_new_trial(study._study_id, record, session)
     except StorageInternalError:
-        study.add_trial(record)  # a deadlock; this tries several times
+        _add(study, record)  # a deadlock; this tries several times
+
+
+def _add(study: Study, record: FrozenTrial) -> None:
+    # Not `Study.add_trial`, which the part of a study that a pruner lets a sampler see does not have.
+    study._storage.create_new_trial(study._study_id, template_trial=record)
 
 
 def add_user_attrs(storage: BaseStorage, trial: FrozenTrial, attributes: Mapping[str, Any]) -> None:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from math import inf, isfinite
-from statistics import fmean
+from math import inf, isfinite, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,7 @@ from optevo.samplers import slots
 from optevo.samplers.base import Brood, Generation, Individual, Partner, SlotSampler, sign
 from optevo.samplers.codings import Coding, MaskCoding, ParameterCoding, Tried
 from optevo.samplers.distributions import Space
-from optevo.samplers.slots import CLAIM
+from optevo.samplers.slots import CLAIM, mean
 
 Feasible = Callable[[dict[str, Any]], bool]
 Price = Callable[[dict[str, Any]], float]
@@ -197,6 +196,10 @@ class RouletteGASampler(SlotSampler):
     def brood_size(self) -> int:
         return self._population_size
 
+    @property
+    def candidates(self) -> int:
+        return self._population_size if self._screening is None else self._candidates(self._screening)
+
     def settings(self) -> dict[str, Any]:
         return {
             "sampler": type(self).__name__,
@@ -239,8 +242,9 @@ class RouletteGASampler(SlotSampler):
         return _frozen(_plain(individual.genome), partner, individual.learns_from)
 
     def identity_of_trial(self, trial: FrozenTrial) -> Any:
-        # Parameters beyond the space make two trials different although their genomes are equal.
-        if self._coding is None or set(trial.params) != set(self._coding.space):
+        # Parameters beyond the space make two trials different although their genomes are equal. Those that a trial did
+        # not ask for are in its claim.
+        if self._coding is None or not set(trial.params) <= set(self._coding.space):
             return None
         genome = self._coding.read(trial)
         if genome is None:
@@ -322,7 +326,7 @@ class RouletteGASampler(SlotSampler):
         accept, taken = self._accept(coding), self._taken(history, coding)
         if screening is None:
             return breed(recipe, parents, size=size, rng=rng, accept=accept, taken=taken)
-        wanted = max(size, screening.candidates)
+        wanted = self._candidates(screening)
         share = round(screening.immigrants * (wanted - recipe.elites))
         drawn = immigrants(recipe, size=share, rng=rng, accept=_both(accept, taken))
         children = breed(recipe, parents, size=wanted - len(drawn), rng=rng, accept=accept, taken=taken) + drawn
@@ -332,8 +336,9 @@ class RouletteGASampler(SlotSampler):
             if parent.cost is not None and np.isfinite(parent.cost)
         }
         elites, others = children[: recipe.elites], children[recipe.elites :]
+        new = [child for child in others if taken is None or not taken(child.genome)]
         chosen = screen(
-            others,
+            new,
             genes=coding.genes,
             parents=[parent.genome for parent in parents],
             known=list(known),
@@ -342,11 +347,24 @@ class RouletteGASampler(SlotSampler):
             size=size - len(elites),
             screening=screening,
         )
-        # In a space that is nearly used up there are fewer different children than slots.
+        # In a space that is nearly used up there are fewer new children than slots.
         return [*elites, *chosen, *others[: size - len(elites) - len(chosen)]]
 
+    def _candidates(self, screening: Screening) -> int:
+        return max(self._population_size, screening.candidates)
+
     def _priced(self, coding: Coding, genome: Genome, sign: float) -> float:
-        return 0.0 if self._price is None else sign * self._price(coding.params(genome))
+        if self._price is None:
+            return 0.0
+        params = coding.params(genome)
+        given = self._price(params)
+        try:
+            price = float(given)
+        except (TypeError, ValueError):
+            price = nan
+        if not isfinite(price):
+            raise ValueError(f"price must give a finite number, but gives {given!r} of {params}.")
+        return sign * price
 
     def _recipe(self, coding: Coding) -> Recipe:
         positions = coding.positions()
@@ -393,7 +411,7 @@ class RouletteGASampler(SlotSampler):
         partner = _partner_key(history[-1][0])
         numbers: dict[Genome, int] = {}
         costs: dict[Genome, list[float]] = {}
-        best = min if self.learn_from else fmean
+        best = min if self.learn_from else mean
         for trial in (trial for generation in history for trial in generation):
             genome = coding.read(trial)
             if not genome or _partner_key(trial) != partner:
@@ -435,10 +453,13 @@ def _both(accept: Callable[[Genome], bool] | None, taken: Callable[[Genome], boo
 
 
 def _check(chosen: Mapping[str, Any]) -> None:
+    for name in ("population_size", "elites", "archive"):
+        if chosen[name] is not None and not isinstance(chosen[name], int):
+            raise ValueError(f"{name} must be a whole number, but is {chosen[name]!r}.")
     size, elites = chosen["population_size"], chosen["elites"]
     if size < 1:
         raise ValueError(f"population_size must be at least 1, but is {size}.")
-    if elites >= size > 1:
+    if elites >= size:
         raise ValueError(f"elites must be below population_size {size}, but is {elites}.")
     if chosen["founders"] not in ("random", "balanced"):
         raise ValueError(f"founders must be 'random' or 'balanced', but is {chosen['founders']!r}.")

@@ -1,6 +1,7 @@
 """Running evolutions with any number of workers: nobody draws a spare where waiting a moment gives a real slot."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from optuna.trial import Trial, TrialState
 from optevo.samplers.base import SlotSampler, Standing
 from optevo.samplers.outages import is_outage
 from optevo.samplers.records import fail_silent
-from optevo.samplers.slots import FAILURE
+from optevo.samplers.slots import FAILURE, claim_of
 
 log = logging.getLogger("optevo.samplers")
 
@@ -38,8 +39,9 @@ def evolve(study: Study, objective: Objective, *, trials: int | None = None, **o
     """Train whatever is free until every generation is complete, in any number of processes at once.
 
     `Study.optimize` never waits: beside other workers it draws spares at the end of a generation. This waits for the
-    next generation instead, and for a database that is away. Give an `RDBStorage` a `heartbeat_interval`, or the slot
-    of a killed worker is waited for without end.
+    next generation instead, and for a database that is away. Where two workers reach for the last slot at the same
+    moment, the trial of one is PRUNED at once. Give an `RDBStorage` a `heartbeat_interval`, or the slot of a killed
+    worker is waited for without end. A callback may call `Study.stop`.
 
     Args:
         study: With one of optevo's samplers.
@@ -74,13 +76,13 @@ def coevolve(
     Returns:
         The number of trials that this process ran.
     """
-    done, idle = 0, time.monotonic()
-    while trials is None or done < trials:
+    done, stopped, idle = 0, False, time.monotonic()
+    while (trials is None or done < trials) and not stopped:
         places = _patiently(lambda: _look(studies))
         free = next((at for at, place in enumerate(places) if not isinstance(place, Standing)), None)
         if free is not None:
-            _run_one(studies[free], objectives[free], optimize)
-            done, idle = done + 1, time.monotonic()
+            done += _run_one(studies[free], objectives[free], optimize)
+            stopped, idle = studies[free]._stop_flag, time.monotonic()
         elif all(place is Standing.DONE for place in places):
             break
         else:
@@ -97,18 +99,24 @@ class _Watched:
     trial: Trial | None = None
     value: float | None = None
     state: TrialState = TrialState.FAIL
+    was_late: bool = False
 
     def __call__(self, trial: Trial) -> float:
         self.trial = trial
         try:
+            self.was_late = _is_late(trial)
+            if self.was_late:
+                raise TrialPruned("others took the last free slots, so it was not run.")
             self.value = self.objective(trial)
         except TrialPruned:
             self.state = TrialState.PRUNED
             raise
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt) or is_outage(error):
-                self.sampler.excuse(trial)
+                self.sampler.explain(trial, "died")
             raise
+        if _is_nan(self.value):
+            self.sampler.explain(trial, "nan")
         return self.value
 
 
@@ -121,7 +129,8 @@ def _look(studies: Sequence[Study]) -> list[int | Standing]:
     return places
 
 
-def _run_one(study: Study, objective: Objective, optimize: Mapping[str, Any]) -> None:
+def _run_one(study: Study, objective: Objective, optimize: Mapping[str, Any]) -> bool:
+    """Run a trial; False where others took the slots that were free a moment ago."""
     assert isinstance(study.sampler, SlotSampler)
     watched = _Watched(objective, study.sampler)
     try:
@@ -133,6 +142,20 @@ def _run_one(study: Study, objective: Objective, optimize: Mapping[str, Any]) ->
             raise
         else:
             log.warning("a trial was silent for too long and was given to another worker; its result is dropped")
+    return not watched.was_late
+
+
+def _is_late(trial: Trial) -> bool:
+    """Whether a trial lost the race for a slot. What a person enqueued is run all the same."""
+    stored = trial.study._storage.get_trial(trial._trial_id)
+    return claim_of(stored) is None and "fixed_params" not in stored.system_attrs
+
+
+def _is_nan(value: Any) -> bool:
+    try:
+        return math.isnan(value)
+    except (TypeError, ValueError):  # No number at all, as Optuna will say.
+        return False
 
 
 def _settle(study: Study, watched: _Watched) -> None:
@@ -143,7 +166,7 @@ def _settle(study: Study, watched: _Watched) -> None:
         study.tell(watched.trial, watched.value, skip_if_finished=True)
         return
     if watched.state == TrialState.FAIL:
-        watched.sampler.excuse(watched.trial)
+        watched.sampler.explain(watched.trial, "died")
     study.tell(watched.trial, state=watched.state, skip_if_finished=True)
 
 

@@ -3,7 +3,8 @@
 An individual is a slot: (generation, slot) of one study. A trial claims a slot by ONE system attribute, before it is
 trained. Everything else follows from the trials' states, so no worker keeps any state and none waits for a leader:
 
-* A slot's canonical result is its lowest-numbered trial that fills it, once no lower-numbered claim still runs.
+* A slot's canonical result is its lowest-numbered trial that fills it, once no lower-numbered claim still runs. A
+  trial that waits to be run (`RetryHeartbeatStaleTrialCallback` copies claims into such) keeps nobody from its slot.
 * COMPLETE and PRUNED trials fill their slot. A failure of the individual itself (marked by the worker) fills it too,
   as the worst, when its kind has happened as often as `BOUNDS` says. A trial that just died never counts against the
   individual: its slot is free again; only a high bound catches an individual that kills its workers.
@@ -12,6 +13,7 @@ trained. Everything else follows from the trials' states, so no worker keeps any
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -87,7 +89,9 @@ def canonical(claimed: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The trial that fills the slot for good, or None while that is open."""
     failures: dict[str, int] = {}
     for trial in claimed:
-        if not trial.state.is_finished():
+        if trial.state == TrialState.WAITING:
+            continue
+        if trial.state == TrialState.RUNNING:
             return None
         if trial.state != TrialState.FAIL or (trial.system_attrs.get(CLAIM) or {}).get("reused") is not None:
             return trial
@@ -105,7 +109,7 @@ def results(claimed: Mapping[int, Sequence[FrozenTrial]], *, size: int) -> list[
 
 def is_free(claimed: Sequence[FrozenTrial]) -> bool:
     """Nobody has filled the slot, and nobody is at it."""
-    return canonical(claimed) is None and all(trial.state == TrialState.FAIL for trial in claimed)
+    return canonical(claimed) is None and not any(trial.state == TrialState.RUNNING for trial in claimed)
 
 
 def holds(claimed: Sequence[FrozenTrial], number: int) -> bool:
@@ -115,9 +119,17 @@ def holds(claimed: Sequence[FrozenTrial], number: int) -> bool:
     lower one counts.
     """
     others = [trial for trial in claimed if trial.number != number]
-    if any(trial.number < number and not trial.state.is_finished() for trial in others):
+    if any(trial.number < number and trial.state == TrialState.RUNNING for trial in others):
         return False
     return canonical([trial for trial in others if trial.state.is_finished()]) is None
+
+
+def mean(costs: Sequence[float]) -> float:
+    """The mean of at least one cost, infinite and huge ones too; NaN where both infinities are among them."""
+    try:
+        return fmean(costs)
+    except (OverflowError, ValueError):
+        return sum(cost / len(costs) for cost in costs)
 
 
 def cost(trial: FrozenTrial, *, sign: float) -> float | None:

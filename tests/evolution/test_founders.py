@@ -88,6 +88,11 @@ def test_genes_of_one_value_are_entangled_with_nobody() -> None:
     assert design((), size=3, rng=generator(1)) == [()] * 3
 
 
+def test_a_feature_that_never_varies_is_entangled_with_nobody() -> None:
+    # The mean of ten times 1 / sqrt(2) is another number.
+    assert entanglement([(0, 0)] * 10, (CategoricalGene(3), CategoricalGene(3))) == 0
+
+
 def test_a_design_is_less_entangled_than_most_hypercubes() -> None:
     rng = generator("entanglement")
     designed = [entanglement(design(GENES, size=16, rng=rng), GENES) for _ in range(5)]

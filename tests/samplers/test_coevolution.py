@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import IntDistribution
+from optuna.storages import InMemoryStorage
 from optuna.trial import Trial, TrialState
 
 from optevo.samplers import CoevolutionSampler, RouletteGASampler, claim_of, coevolve, masks_of, partners_of
@@ -255,6 +256,30 @@ def test_spares_and_enqueued_masks() -> None:
         f"keep_{name}": int(part.sum())
         for name, part in split(from_hex(spares[0].system_attrs["optevo:spare"], size=SIZE), GROUPS).items()
     }
+
+
+def test_partners_are_met_as_they_were_judged_and_not_as_they_were_claimed() -> None:
+    met = []
+
+    def note(trial: Trial) -> float:
+        met.extend(rival for rival in partners_of(trial).values() if rival.number == 0)
+        return ones(trial)
+
+    pair = make(InMemoryStorage(), masks=GROUPS, population_size=4, generations=2)
+    fewest = to_hex([place in (0, 5) for place in range(SIZE)])
+    pair[1].enqueue_trial({}, user_attrs={"mask": fewest})
+    coevolve(pair, [note, note])
+    assert met
+    assert {rival.genome for rival in met} == {fewest}
+
+    met.clear()
+    pair = make(InMemoryStorage(), population_size=4, generations=2)
+    pair[1].enqueue_trial({"x": 0})
+    coevolve(
+        pair,
+        [lambda trial: met.extend(partners_of(trial).values()) or 0.0, lambda trial: trial.suggest_int("x", 0, 40)],
+    )
+    assert {(rival.number, rival.genome["x"], rival.params["x"]) for rival in met} == {(0, 0, 0)}
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 640])

@@ -55,6 +55,18 @@ def test_one_at_a_time_it_draws_as_the_guest_alone(make: Make) -> None:
     assert run(make=make, size=1, generations=10) == [trial.params for trial in alone.trials]
 
 
+def test_the_guest_learns_of_constraints() -> None:
+    def constrained(trial: optuna.Trial) -> float:
+        value = objective(trial)
+        trial.set_constraint("small", trial.params["x"])
+        return value
+
+    alone, study = optuna.create_study(sampler=tpe(1)), optuna.create_study(sampler=sampler(size=1, generations=30))
+    alone.optimize(constrained, n_trials=30)
+    evolve(study, constrained)
+    assert [trial.params for trial in study.trials] == [trial.params for trial in alone.trials]
+
+
 def test_results_depend_on_the_seed_alone() -> None:
     assert run() == run()
     assert run() != run(seed=2)

@@ -1,6 +1,7 @@
 """Small studies, worked by hand."""
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -101,6 +102,24 @@ def test_an_infeasible_individual_has_no_value() -> None:
     study.tell(trial, 1.0)
     (only,) = lineage(study).generations
     assert (only.best, only.trained, only.failed) == (None, 1, 0)
+
+
+@pytest.mark.parametrize(("values", "mean"), [((math.inf, -math.inf), None), ((1e308, 1.7e308), 1.35e308)])
+def test_the_mean_of_huge_values(values, mean) -> None:
+    study = optuna.create_study()
+    for slot, value in enumerate(values):
+        trial = study.ask()
+        claim = Claim(0, slot, "random", (), {"x": slot}, "d").to_attribute()
+        study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim)
+        study.tell(trial, value)
+    (only,) = lineage(study).generations
+    assert only.mean == (None if mean is None else pytest.approx(mean))
+
+
+def test_a_study_of_several_objectives_has_no_generations() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=3)
+    assert lineage(study).generations == []
 
 
 def test_a_study_of_another_sampler_has_no_generations() -> None:

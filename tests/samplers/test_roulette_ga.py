@@ -553,10 +553,97 @@ def test_a_space_that_is_used_up_ends_an_endless_evolution(duplicates) -> None:
     assert again.next_slot(study) is Standing.DONE
 
 
-def test_a_population_of_one_ends_too() -> None:
-    study = optuna.create_study(sampler=sampler(population_size=1))
-    study.optimize(objective, n_trials=3)
-    assert len(trained(study)) == 3
+def test_a_population_of_one_has_no_elite() -> None:
+    study = optuna.create_study(sampler=sampler(population_size=1, elites=0, duplicates="mutate"))
+    study.optimize(objective, n_trials=20)
+    assert len({tuple(trial.params.values()) for trial in trained(study)}) == 20
+    with pytest.raises(ValueError, match="elites must be below population_size 1, but is 1"):
+        sampler(population_size=1)
+
+
+@pytest.mark.parametrize("name", ["population_size", "elites", "archive"])
+def test_what_is_counted_is_whole(name) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be a whole number, but is 2\.5"):
+        sampler(**{name: 2.5})
+
+
+def test_parameters_that_a_trial_did_not_ask_for_are_as_it_claimed() -> None:
+    space = {"n": IntDistribution(1, 3), **{f"w{i}": CategoricalDistribution([1, 2, 3]) for i in range(3)}}
+
+    def conditional(trial: optuna.Trial) -> float:
+        count = trial.suggest_int("n", 1, 3)
+        return count + sum(trial.suggest_categorical(f"w{i}", [1, 2, 3]) for i in range(count))
+
+    mine = RouletteGASampler(search_space=space, preset="plain", population_size=4, seed=1)
+    study = optuna.create_study(sampler=mine)
+    study.optimize(conditional, n_trials=60)
+    genomes = [tuple(claim_of(trial).genome.values()) for trial in trained(study) if claim_of(trial)]
+    assert len(set(genomes)) == len(genomes) == 60
+
+
+@pytest.mark.parametrize("values", [(math.inf, -math.inf), (1e308, 1.7e308)])
+def test_repeated_evaluations_of_any_size_are_averaged(values) -> None:
+    study = optuna.create_study(sampler=ints(3, reuse=False))
+    study.optimize(lambda trial: values[trial.number % 2] + 0 * trial.suggest_int("x", 0, 3), n_trials=40)
+    assert len(study.trials) == 40
+
+
+def test_a_value_near_the_grid_is_the_grids() -> None:
+    grid = FloatDistribution(0, 1, step=0.1)
+    space = {"x": grid, "y": grid}
+    study = optuna.create_study(
+        sampler=RouletteGASampler(search_space=space, preset="plain", population_size=4, seed=1)
+    )
+    for x in (0.3, 0.6, 0.7):  # 3 * 0.1, 6 * 0.1 and 7 * 0.1 are others.
+        study.enqueue_trial({"x": x, "y": 0.3})
+    study.optimize(lambda t: sum((t._suggest(name, grid) - 0.3) ** 2 for name in space), n_trials=60)
+    points = Counter(tuple(round(value, 6) for value in trial.params.values()) for trial in trained(study))
+    assert max(points.values()) == 1
+
+
+def test_what_lies_outside_is_not_inherited() -> None:
+    study = optuna.create_study(sampler=RouletteGASampler(preset="plain", population_size=4, seed=1))
+    study.enqueue_trial({"kind": "a", "i": 0, "c": 100.0})
+    drawn = []
+
+    def conditional(trial: optuna.Trial) -> float:
+        kind, i = trial.suggest_categorical("kind", ["a", "b"]), trial.suggest_int("i", 0, 50)
+        drawn.append(trial.suggest_float("c", 0, 1) if kind == "a" else 0.0)
+        return i - drawn[-1]
+
+    with pytest.warns(UserWarning, match="100.0"):
+        study.optimize(conditional, n_trials=40)
+    assert drawn[0] == 100
+    assert max(drawn[1:]) <= 1
+
+
+def test_known_individuals_are_recorded_beside_hyperband() -> None:
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=9)
+    study = optuna.create_study(sampler=ints(3), pruner=pruner)
+    study.optimize(lambda trial: trial.suggest_int("x", 0, 3), n_trials=20)
+    assert any("reused_from" in trial.user_attrs for trial in study.trials)
+
+
+def test_of_another_space_only_what_differs_is_named() -> None:
+    study = run(10)
+    wider = {**SPACE, "c2": CategoricalDistribution([64, 1024])}
+    with pytest.raises(
+        ValueError, match=r"begun with search_space\.c2='.*128.*'; .* not with search_space\.c2='.*1024.*'\.$"
+    ):
+        sampler(search_space=wider).next_slot(study)
+
+
+def test_a_refused_worker_leaves_no_trial_running() -> None:
+    study = run(10)
+    study.sampler = sampler(seed=6)
+    with pytest.raises(ValueError, match="was begun with seed=5"):
+        study.optimize(objective, n_trials=1)
+    assert study.trials[-1].state == TrialState.FAIL
+    study.sampler = sampler()
+    study.optimize(objective, n_trials=20)
+    assert [[(t.params, t.value) for t in generation] for generation in generations(study)] == [
+        [(t.params, t.value) for t in generation] for generation in generations(run(30))
+    ]
 
 
 def test_after_the_last_generation_come_spares() -> None:

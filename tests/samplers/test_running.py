@@ -1,14 +1,18 @@
 """Evolutions run by `evolve` and `coevolve`: what interrupts them is never held against an individual."""
 
 import logging
+import math
 import random
+import time
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
 from disturbances import PAIR, individuals, meeting, open_pair, unreliable
-from optuna.storages import InMemoryStorage
+from optuna.storages import InMemoryStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import MaxTrialsCallback
 from optuna.trial import Trial, TrialState
 
 from optevo.samplers import RouletteGASampler, coevolve, evolve, running
@@ -73,6 +77,64 @@ def test_an_error_of_the_objective_still_is(url: str) -> None:
             evolve(study, broken)
     assert failures(study) == ["error"] * 3
     assert study.sampler.next_slot(study) == 1  # type: ignore[attr-defined]
+
+
+def test_nan_is_the_result_of_its_individual_at_once() -> None:
+    study = begin(None)
+    judged: Counter[tuple[int, int]] = Counter()
+
+    def sometimes(trial: Trial) -> float:
+        claim = claim_of(study._storage.get_trial(trial._trial_id))
+        assert claim is not None
+        judged[claim.generation, claim.slot] += 1
+        return math.nan if claim.slot == 1 else total(trial)
+
+    evolve(study, sometimes)
+    assert set(judged.values()) == {1}
+    assert set(failures(study)) == {"nan"}
+
+
+@pytest.mark.parametrize("callback", [lambda study, trial: study.stop(), MaxTrialsCallback(1)])
+def test_a_callback_may_stop_it(callback: Any) -> None:
+    study = begin(None)
+    assert evolve(study, total, callbacks=[callback]) == 1
+    assert evolve(study, total, trials=2) == 2  # And whoever asks again goes on.
+
+
+def test_who_comes_late_to_the_last_slot_trains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = begin(None)
+    others = [study.ask() for _ in range(4)]
+    looks = iter([[3], [3]])  # Free a moment ago.
+    look = running._look
+    monkeypatch.setattr(running, "_look", lambda studies: next(looks, None) or look(studies))
+
+    def late(trial: Trial) -> float:
+        raise AssertionError("a spare is trained")
+
+    def finished(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        study.stop()
+
+    assert evolve(study, late, callbacks=[finished]) == 0
+    assert study.trials[-1].state == TrialState.PRUNED
+    # What somebody enqueued is wanted, slot or none.
+    study.enqueue_trial({"g0": 3})
+    assert evolve(study, total, callbacks=[finished]) == 1
+    assert study.trials[-1].params["g0"] == 3
+    for trial in others:
+        study.tell(trial, total(trial))
+    assert len(study.sampler.history(study)) == 1  # type: ignore[attr-defined]
+
+
+def test_a_claim_that_waits_to_be_tried_again_is(url: str, undisturbed: list[Any]) -> None:
+    storage = optuna.storages.RDBStorage(
+        url, heartbeat_interval=1, grace_period=1, heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback()
+    )
+    study = optuna.create_study(storage=storage, study_name="s", sampler=begin(None).sampler)
+    study.ask()  # Whoever did this was killed.
+    time.sleep(1.5)
+    evolve(study, total)
+    assert study.trials[0].state == TrialState.FAIL
+    assert individuals(study) == undisturbed
 
 
 def test_a_trial_that_was_given_to_another_worker_meanwhile(

@@ -6,12 +6,12 @@ from itertools import combinations
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from optevo.evolution.diversity import mean_distance
 from optevo.evolution.screening import Screening
-from optevo.samplers import RouletteGASampler, claim_of
+from optevo.samplers import RouletteGASampler, claim_of, evolve
 from optevo.search.store import open_store
 
 WIDTHS = (8, 16, 32, 64)
@@ -101,6 +101,21 @@ def test_failures_and_odd_values_end_nothing() -> None:
     assert study.best_value < 9
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_first_generation_without_values_ends_nothing(value) -> None:
+    study = optuna.create_study(sampler=make(population_size=4))
+    study.optimize(lambda trial: value if trial.number < 12 else objective(trial), n_trials=60)
+    assert study.best_value == float("-inf") or study.best_value < 9
+
+
+@pytest.mark.parametrize("given", [float("nan"), float("inf"), None])
+def test_a_price_that_is_no_number_is_refused_by_name(given) -> None:
+    sampler = RouletteGASampler(preset="screened", search_space=SPACE, price=lambda params: given, seed=1)
+    study = optuna.create_study(sampler=sampler)
+    with pytest.raises(ValueError, match=rf"price must give a finite number, but gives {given} of {{'c0'"):
+        study.optimize(objective, n_trials=9)
+
+
 def test_the_first_generation_shows_each_value_equally_often() -> None:
     def uneven(**settings) -> list[str]:
         trials = run(make(**settings), 8).trials
@@ -181,6 +196,20 @@ def test_a_space_that_is_used_up_ends_quietly() -> None:
     trained = [t for t in study.trials if claim_of(t) and claim_of(t).reused is None]
     assert len({tuple(trial.params.values()) for trial in trained}) == len(trained) <= 16
     assert study.best_value == 16
+
+
+@pytest.mark.parametrize("population", [4, 8])
+def test_it_ends_when_everything_was_tried_and_not_before(population) -> None:
+    space = {"x": FloatDistribution(0, 1, step=0.01)}
+    sampler = RouletteGASampler(preset="screened", search_space=space, population_size=population, seed=0)
+    study = optuna.create_study(sampler=sampler)
+
+    def two_wells(trial) -> float:
+        x = trial.suggest_float("x", 0, 1, step=0.01)
+        return min((x - 0.2) ** 2 + 0.02, abs(x - 0.83) / 2)
+
+    assert evolve(study, two_wells, trials=150) == 101
+    assert len({trial.params["x"] for trial in study.trials}) == 101
 
 
 def test_what_is_given_goes_before_the_preset() -> None:

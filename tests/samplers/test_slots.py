@@ -50,7 +50,12 @@ def row(states: str) -> list[FrozenTrial]:
     [
         ("", None, True),
         ("R", None, False),
-        ("W", None, False),
+        # A trial that waits to be run keeps nobody from its slot.
+        ("W", None, True),
+        ("FW", None, True),
+        ("WR", None, False),
+        ("WC", 1, False),
+        ("CW", 0, False),
         ("C", 0, False),
         ("P", 0, False),
         ("F", None, True),
@@ -138,7 +143,7 @@ def test_holds() -> None:
     assert held("FR", 1)
     assert held("RR", 0)  # The higher one sees this one, and leaves.
     assert not held("RR", 1)
-    assert not held("WR", 1)
+    assert held("WR", 1)
     assert not held("CR", 1)
     assert not held("RC", 0)  # Filled while this one was about to claim.
     assert not held("RP", 0)
