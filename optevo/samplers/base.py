@@ -263,6 +263,10 @@ class SlotSampler(BaseSampler):
         found = self._frontier(study)
         return None if isinstance(found, Standing) else found
 
+    def is_spare(self, trial: Trial) -> bool:
+        """Whether this process's running trial has no slot."""
+        return self._claim_of(trial.study, trial) is None
+
     def explain(self, trial: Trial, kind: str) -> None:
         """Say why this process's running trial fails, if it is told to: a key of `optevo.samplers.slots.BOUNDS`.
 
@@ -524,7 +528,7 @@ class SlotSampler(BaseSampler):
             return False
         return slots.holds(slots.claims(_trials(study), generation=claim.generation)[claim.slot], trial.number)
 
-    def _claim_of(self, study: Study, trial: FrozenTrial) -> tuple[Claim, Space] | None:
+    def _claim_of(self, study: Study, trial: FrozenTrial | Trial) -> tuple[Claim, Space] | None:
         key = (study._storage, trial._trial_id)
         if key not in self._claimed:
             # Not asked here: a trial of another process, or of a sampler that never saw `before_trial`.
@@ -648,7 +652,7 @@ def _trials(study: Study) -> list[FrozenTrial]:
     return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 
-def _read_claim(study: Study, trial: FrozenTrial) -> Claim | None:
+def _read_claim(study: Study, trial: FrozenTrial | Trial) -> Claim | None:
     # The trial that Optuna hands over is a copy from before the claim.
     return slots.claim_of(study._storage.get_trial(trial._trial_id))
 

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from optuna import Study
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optevo.samplers.base import SlotSampler, Standing
 from optevo.samplers.outages import is_outage
 from optevo.samplers.records import fail_silent
-from optevo.samplers.slots import FAILURE, claim_of
+from optevo.samplers.slots import FAILURE
 
 log = logging.getLogger("optevo.samplers")
 
@@ -104,7 +104,8 @@ class _Watched:
     def __call__(self, trial: Trial) -> float:
         self.trial = trial
         try:
-            self.was_late = _is_late(trial)
+            # What a person enqueued is run all the same.
+            self.was_late = self.sampler.is_spare(trial) and "fixed_params" not in _stored(trial).system_attrs
             if self.was_late:
                 raise TrialPruned("others took the last free slots, so it was not run.")
             self.value = self.objective(trial)
@@ -145,10 +146,8 @@ def _run_one(study: Study, objective: Objective, optimize: Mapping[str, Any]) ->
     return not watched.was_late
 
 
-def _is_late(trial: Trial) -> bool:
-    """Whether a trial lost the race for a slot. What a person enqueued is run all the same."""
-    stored = trial.study._storage.get_trial(trial._trial_id)
-    return claim_of(stored) is None and "fixed_params" not in stored.system_attrs
+def _stored(trial: Trial) -> FrozenTrial:
+    return trial.study._storage.get_trial(trial._trial_id)
 
 
 def _is_nan(value: Any) -> bool:
