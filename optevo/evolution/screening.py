@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optevo.evolution.breeding import Genome, Offspring
+from optevo.evolution.checks import whole
 from optevo.evolution.diversity import mean_distance, spread_out
 from optevo.evolution.features import features, owners
 from optevo.evolution.genes import Gene
@@ -63,8 +64,7 @@ class Screening:
 
     def __post_init__(self) -> None:
         for name in ("candidates", "memory"):
-            if not isinstance(value := getattr(self, name), int):
-                raise ValueError(f"{name} must be a whole number, but is {value!r}.")
+            object.__setattr__(self, name, whole(getattr(self, name), name))
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1, but is {self.candidates}.")
         for name in ("optimism", "diversity"):

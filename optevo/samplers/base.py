@@ -23,6 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from optevo.evolution import generator
+from optevo.evolution.checks import whole
 from optevo.samplers import slots
 from optevo.samplers.distributions import Space, decode, gene
 from optevo.samplers.outages import is_outage
@@ -31,7 +32,7 @@ from optevo.samplers.slots import CLAIM, FAILURE, Claim
 
 SETTINGS = "optevo:sampler"
 
-# An endless evolution that has bred so many known individuals in a row is over: where every child is known with
+# An endless evolution that has recorded so many known individuals in a row is over: where every child is known with
 # probability 0.95 (one parent's copies but for one mutation in 20), it would stop too early once in 5 million times.
 REST = 300
 
@@ -163,6 +164,7 @@ class SlotSampler(BaseSampler):
     def __init__(self, *, seed: int | None, generations: int | None, reuse: bool) -> None:
         if seed is not None and seed < 0:
             raise ValueError(f"seed must not be negative, but is {seed}.")
+        generations = None if generations is None else whole(generations, "generations")
         if generations is not None and generations < 1:
             raise ValueError(f"generations must be at least 1, but is {generations}.")
         self._seed = seed
@@ -192,11 +194,6 @@ class SlotSampler(BaseSampler):
     @abstractmethod
     def brood_size(self) -> int:
         """The number of individuals in every generation."""
-
-    @property
-    def candidates(self) -> int:
-        """How many individuals a generation is chosen from."""
-        return self.brood_size
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -247,6 +244,8 @@ class SlotSampler(BaseSampler):
         if glimpse is not None:
             return glimpse
         found = self._find(study)
+        if found is Standing.WAIT:
+            return self._queued(study)
         return found if isinstance(found, Standing) else found[1]
 
     def history(self, study: Study) -> list[Generation]:
@@ -280,7 +279,7 @@ class SlotSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         try:
             self._claim_slot(study, trial)
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             if not is_outage(error):  # Optuna would leave it running.
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
             raise
@@ -293,7 +292,8 @@ class SlotSampler(BaseSampler):
         claimed = CLAIM in trial.system_attrs
         if claimed and self._still_holds(study, trial):
             return
-        while not isinstance(found := self._find(study, behind=trial.number), Standing):
+        # One that was begun before has its parameters already, which are no other individual's.
+        while not trial.params and not isinstance(found := self._find(study, behind=trial.number), Standing):
             frontier, slot = found
             claim = self._claim(frontier, slot)
             study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim.to_attribute())
@@ -360,6 +360,15 @@ class SlotSampler(BaseSampler):
             self._record_known(study, frontier, *known)
         return frontier
 
+    def _queued(self, study: Study) -> int | Standing:
+        """The lowest slot whose trial waits to be run, where no other is free: whoever asks next is given it."""
+        past = self._pasts[study._storage, study._study_id]
+        frontier = past.frontier
+        if frontier is None or frontier.generation != len(past.history):
+            return Standing.WAIT
+        queued = (slot for slot in range(self.brood_size) if slots.is_queued(frontier.trials_of(slot)))
+        return next(queued, Standing.WAIT)
+
     def _glimpse(self, study: Study) -> int | None:
         """The lowest free slot where one query tells it: of a generation bred before, and unlike all others in it."""
         past = self._pasts.get((study._storage, study._study_id))
@@ -408,7 +417,7 @@ class SlotSampler(BaseSampler):
             everything = ChainMap(self._recalled(study, past), self._known(filled, past.identities))
             since = trials[past.settled]._trial_id if past.settled < len(trials) else 0
             arriving = [trial.number for trial in trials[past.settled :] if _is_arriving(trial)]
-            if not any(trial.state == TrialState.RUNNING for row in claimed.values() for trial in row):
+            if all(trial.state.is_finished() for row in claimed.values() for trial in row):
                 arriving = []
             past.frontier = Frontier(generation, brood, since, claimed, everything, arriving)
             return past.frontier
@@ -459,7 +468,7 @@ class SlotSampler(BaseSampler):
         for generation in reversed(history):
             if any(trial.system_attrs[CLAIM]["reused"] is None for trial in generation):
                 return False
-            known += self.candidates
+            known += len(generation)
             if known >= REST:
                 return True
         return False
@@ -490,7 +499,7 @@ class SlotSampler(BaseSampler):
             claimed = slots.claims(claimants(study, since=frontier.since), generation=frontier.generation)[slot]
             if not slots.holds(claimed, number):
                 return False
-            if not any(trial.number > number and trial.state == TrialState.RUNNING for trial in claimed):
+            if not any(trial.number > number and not trial.state.is_finished() for trial in claimed):
                 return True
         return False
 

@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import Trial, TrialState
 
+from optevo.evolution.checks import whole
 from optevo.samplers.base import Brood, Generation, Individual, SlotSampler
 from optevo.samplers.distributions import Space, encode
 
@@ -46,6 +47,7 @@ class GuestSampler(SlotSampler):
         seed: int,
     ) -> None:
         super().__init__(seed=seed, generations=generations, reuse=False)
+        population_size = whole(population_size, "population_size")
         if population_size < 1:
             raise ValueError(f"population_size must be at least 1, but is {population_size}.")
         if not search_space:

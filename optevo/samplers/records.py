@@ -102,15 +102,14 @@ def _start_clocks(study: Study) -> None:
     if database is None:
         return
     assert isinstance(storage, BaseHeartbeat)
-    running = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.RUNNING,))
-    # Who has claimed a slot has a heartbeat.
-    arriving = {trial._trial_id for trial in running if not trial.system_attrs.get(CLAIM)}
-    if not arriving:
+    trials = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.RUNNING,))
+    running = {trial._trial_id for trial in trials}
+    if not running:
         return
     heartbeat = models.TrialHeartbeatModel
     with _create_scoped_session(database.scoped_session) as session:
-        heard = session.execute(select(heartbeat.trial_id).where(heartbeat.trial_id.in_(arriving))).scalars().all()
-    for silent in arriving.difference(heard):
+        heard = session.execute(select(heartbeat.trial_id).where(heartbeat.trial_id.in_(running))).scalars().all()
+    for silent in running.difference(heard):
         storage.record_heartbeat(silent)
 
 

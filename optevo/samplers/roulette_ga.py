@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from optevo.evolution import Offspring, Parent, breed, found, immigrants
 from optevo.evolution.breeding import Genome, Recipe
+from optevo.evolution.checks import whole
 from optevo.evolution.screening import Screening, screen
 from optevo.samplers import masks as bitmasks
 from optevo.samplers import slots
@@ -160,7 +161,10 @@ class RouletteGASampler(SlotSampler):
             "screening": screening,
         }
         chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
+        for name in ("population_size", "elites", "archive"):
+            chosen[name] = None if chosen[name] is None else whole(chosen[name], name)
         _check(chosen)
+        learn_from = whole(learn_from, "learn_from")
         self._coding = _coding(search_space, masks)
         for name, needs in (
             ("chromosomes", chromosomes),
@@ -195,10 +199,6 @@ class RouletteGASampler(SlotSampler):
     @property
     def brood_size(self) -> int:
         return self._population_size
-
-    @property
-    def candidates(self) -> int:
-        return self._population_size if self._screening is None else self._candidates(self._screening)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -326,7 +326,7 @@ class RouletteGASampler(SlotSampler):
         accept, taken = self._accept(coding), self._taken(history, coding)
         if screening is None:
             return breed(recipe, parents, size=size, rng=rng, accept=accept, taken=taken)
-        wanted = self._candidates(screening)
+        wanted = max(size, screening.candidates)
         share = round(screening.immigrants * (wanted - recipe.elites))
         drawn = immigrants(recipe, size=share, rng=rng, accept=_both(accept, taken))
         children = breed(recipe, parents, size=wanted - len(drawn), rng=rng, accept=accept, taken=taken) + drawn
@@ -350,9 +350,6 @@ class RouletteGASampler(SlotSampler):
         # In a space that is nearly used up there are fewer new children than slots.
         return [*elites, *chosen, *others[: size - len(elites) - len(chosen)]]
 
-    def _candidates(self, screening: Screening) -> int:
-        return max(self._population_size, screening.candidates)
-
     def _priced(self, coding: Coding, genome: Genome, sign: float) -> float:
         if self._price is None:
             return 0.0
@@ -360,7 +357,7 @@ class RouletteGASampler(SlotSampler):
         given = self._price(params)
         try:
             price = float(given)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             price = nan
         if not isfinite(price):
             raise ValueError(f"price must give a finite number, but gives {given!r} of {params}.")
@@ -453,9 +450,6 @@ def _both(accept: Callable[[Genome], bool] | None, taken: Callable[[Genome], boo
 
 
 def _check(chosen: Mapping[str, Any]) -> None:
-    for name in ("population_size", "elites", "archive"):
-        if chosen[name] is not None and not isinstance(chosen[name], int):
-            raise ValueError(f"{name} must be a whole number, but is {chosen[name]!r}.")
     size, elites = chosen["population_size"], chosen["elites"]
     if size < 1:
         raise ValueError(f"population_size must be at least 1, but is {size}.")

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from optuna import Study
@@ -64,6 +65,8 @@ def coevolve(
 ) -> int:
     """Train every population until all generations are complete, taking what is free in the order of the studies.
 
+    Where one population without an end has used up its space, all end.
+
     Safe in any number of processes at once: each takes the slots that the others leave. Neither Ctrl-C nor a database
     that is away counts against an individual; a value that is ready while it is away is told when it is back.
 
@@ -84,6 +87,9 @@ def coevolve(
             done += _run_one(studies[free], objectives[free], optimize)
             stopped, idle = studies[free]._stop_flag, time.monotonic()
         elif all(place is Standing.DONE for place in places):
+            break
+        elif Standing.DONE in places and _patiently(partial(_is_deserted, studies, places)):
+            log.warning("a population is over (its space is used up), so nobody comes to judge the others against")
             break
         else:
             time.sleep(pause(time.monotonic() - idle))
@@ -130,10 +136,18 @@ def _look(studies: Sequence[Study]) -> list[int | Standing]:
     return places
 
 
+def _is_deserted(studies: Sequence[Study], places: Sequence[int | Standing]) -> bool:
+    """Whether all populations that are not over wait for each other, or for those that are.
+
+    Two looks, for between two of one look somebody may have finished what another waits for.
+    """
+    waiting = [study for study, place in zip(studies, places, strict=True) if place is not Standing.DONE]
+    return not any(_sampler(study).frontier(study) for _ in range(2) for study in waiting)
+
+
 def _run_one(study: Study, objective: Objective, optimize: Mapping[str, Any]) -> bool:
     """Run a trial; False where others took the slots that were free a moment ago."""
-    assert isinstance(study.sampler, SlotSampler)
-    watched = _Watched(objective, study.sampler)
+    watched = _Watched(objective, _sampler(study))
     try:
         study.optimize(watched, n_trials=1, **optimize)
     except Exception as error:  # Drivers and objectives have errors of their own.
@@ -210,6 +224,10 @@ def _patiently(step: Callable[[], T]) -> T:
 
 
 def _next_slot(study: Study) -> int | Standing:
+    return _sampler(study).next_slot(study)
+
+
+def _sampler(study: Study) -> SlotSampler:
     if not isinstance(study.sampler, SlotSampler):
         raise TypeError(f"study {study.study_name!r} needs one of optevo's samplers, not {study.sampler!r}.")
-    return study.sampler.next_slot(study)
+    return study.sampler

@@ -3,8 +3,7 @@
 An individual is a slot: (generation, slot) of one study. A trial claims a slot by ONE system attribute, before it is
 trained. Everything else follows from the trials' states, so no worker keeps any state and none waits for a leader:
 
-* A slot's canonical result is its lowest-numbered trial that fills it, once no lower-numbered claim still runs. A
-  trial that waits to be run (`RetryHeartbeatStaleTrialCallback` copies claims into such) keeps nobody from its slot.
+* A slot's canonical result is its lowest-numbered trial that fills it, once no lower-numbered claim still runs.
 * COMPLETE and PRUNED trials fill their slot. A failure of the individual itself (marked by the worker) fills it too,
   as the worst, when its kind has happened as often as `BOUNDS` says. A trial that just died never counts against the
   individual: its slot is free again; only a high bound catches an individual that kills its workers.
@@ -89,9 +88,7 @@ def canonical(claimed: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The trial that fills the slot for good, or None while that is open."""
     failures: dict[str, int] = {}
     for trial in claimed:
-        if trial.state == TrialState.WAITING:
-            continue
-        if trial.state == TrialState.RUNNING:
+        if not trial.state.is_finished():
             return None
         if trial.state != TrialState.FAIL or (trial.system_attrs.get(CLAIM) or {}).get("reused") is not None:
             return trial
@@ -109,7 +106,13 @@ def results(claimed: Mapping[int, Sequence[FrozenTrial]], *, size: int) -> list[
 
 def is_free(claimed: Sequence[FrozenTrial]) -> bool:
     """Nobody has filled the slot, and nobody is at it."""
-    return canonical(claimed) is None and not any(trial.state == TrialState.RUNNING for trial in claimed)
+    return canonical(claimed) is None and all(trial.state == TrialState.FAIL for trial in claimed)
+
+
+def is_queued(claimed: Sequence[FrozenTrial]) -> bool:
+    """Nobody is at the slot, but a trial that `RetryHeartbeatStaleTrialCallback` gave its claim waits to be run."""
+    states = {trial.state for trial in claimed}
+    return canonical(claimed) is None and TrialState.WAITING in states and TrialState.RUNNING not in states
 
 
 def holds(claimed: Sequence[FrozenTrial], number: int) -> bool:
@@ -119,7 +122,7 @@ def holds(claimed: Sequence[FrozenTrial], number: int) -> bool:
     lower one counts.
     """
     others = [trial for trial in claimed if trial.number != number]
-    if any(trial.number < number and trial.state == TrialState.RUNNING for trial in others):
+    if any(trial.number < number and not trial.state.is_finished() for trial in others):
         return False
     return canonical([trial for trial in others if trial.state.is_finished()]) is None
 

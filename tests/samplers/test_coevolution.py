@@ -258,6 +258,28 @@ def test_spares_and_enqueued_masks() -> None:
     }
 
 
+@pytest.mark.parametrize("sizes", [(3, 60), (60, 3)])
+def test_where_one_population_has_used_up_its_space_all_end(sizes, caplog) -> None:
+    storage = InMemoryStorage()
+    pair = [
+        optuna.create_study(
+            study_name=name,
+            storage=storage,
+            sampler=CoevolutionSampler(
+                populations=NAMES,
+                search_space={"x": IntDistribution(0, size)},
+                preset="plain",
+                seed=1,
+                population_size=8,
+            ),
+        )
+        for name, size in zip(NAMES, sizes, strict=True)
+    ]
+    goals = [lambda trial, size=size: float(trial.suggest_int("x", 0, size)) for size in sizes]
+    assert coevolve(pair, goals, trials=3000) < 3000
+    assert [study.best_value for study in pair] == [0, 0]
+
+
 def test_partners_are_met_as_they_were_judged_and_not_as_they_were_claimed() -> None:
     met = []
 

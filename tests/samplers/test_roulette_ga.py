@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna import Study
@@ -561,8 +562,9 @@ def test_a_population_of_one_has_no_elite() -> None:
         sampler(population_size=1)
 
 
-@pytest.mark.parametrize("name", ["population_size", "elites", "archive"])
+@pytest.mark.parametrize("name", ["population_size", "elites", "archive", "generations", "learn_from"])
 def test_what_is_counted_is_whole(name) -> None:
+    assert sampler(**{name: np.int64(3)}).settings() == sampler(**{name: 3}).settings()
     with pytest.raises(ValueError, match=rf"{name} must be a whole number, but is 2\.5"):
         sampler(**{name: 2.5})
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import random
+import sqlite3
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -14,8 +15,9 @@ from disturbances import PAIR, individuals, meeting, open_pair, unreliable
 from optuna.storages import InMemoryStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import MaxTrialsCallback
 from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import OperationalError
 
-from optevo.samplers import RouletteGASampler, coevolve, evolve, running
+from optevo.samplers import RouletteGASampler, base, coevolve, evolve, running
 from optevo.samplers.slots import FAILURE, claim_of
 from optevo.search import store
 
@@ -134,6 +136,44 @@ def test_a_claim_that_waits_to_be_tried_again_is(url: str, undisturbed: list[Any
     time.sleep(1.5)
     evolve(study, total)
     assert study.trials[0].state == TrialState.FAIL
+    assert individuals(study) == undisturbed
+
+
+def test_a_claim_that_is_tried_again_and_cut_off_at_once_does_not_stay(
+    url: str, undisturbed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = optuna.storages.RDBStorage(
+        url, heartbeat_interval=1, grace_period=1, heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback()
+    )
+    study = optuna.create_study(storage=storage, study_name="s", sampler=begin(None).sampler)
+    study.ask()
+    time.sleep(1.5)
+    record, cut = base._record_heartbeat, iter([True])
+
+    def cut_off(*arguments: Any) -> None:
+        if next(cut, False):
+            raise OperationalError("", {}, sqlite3.OperationalError("database is locked"))
+        record(*arguments)
+
+    monkeypatch.setattr(base, "_record_heartbeat", cut_off)
+    evolve(study, total)
+    assert individuals(study) == undisturbed
+
+
+def test_ctrl_c_in_the_middle_of_a_claim_gives_the_slot_back(
+    undisturbed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = begin(None)
+
+    def interrupted(*arguments: Any, **settings: Any) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RouletteGASampler, "_holds", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evolve(study, total)
+    assert failures(study) == ["died"]
+    evolve(study, total)
     assert individuals(study) == undisturbed
 
 

@@ -108,7 +108,7 @@ def test_a_first_generation_without_values_ends_nothing(value) -> None:
     assert study.best_value == float("-inf") or study.best_value < 9
 
 
-@pytest.mark.parametrize("given", [float("nan"), float("inf"), None])
+@pytest.mark.parametrize("given", [float("nan"), float("inf"), None, 10**400])
 def test_a_price_that_is_no_number_is_refused_by_name(given) -> None:
     sampler = RouletteGASampler(preset="screened", search_space=SPACE, price=lambda params: given, seed=1)
     study = optuna.create_study(sampler=sampler)

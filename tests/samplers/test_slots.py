@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from optevo.samplers import BroodMismatchError, Claim, RouletteGASampler, claim_of
+from optevo.samplers import BroodMismatchError, Claim, RouletteGASampler, Standing, claim_of
 from optevo.samplers.slots import BOUNDS, CLAIM, FAILURE, canonical, claims, cost, holds, is_free
 
 SPACE = {name: CategoricalDistribution([0, 1, 2]) for name in "abcd"}
@@ -50,12 +50,7 @@ def row(states: str) -> list[FrozenTrial]:
     [
         ("", None, True),
         ("R", None, False),
-        # A trial that waits to be run keeps nobody from its slot.
-        ("W", None, True),
-        ("FW", None, True),
-        ("WR", None, False),
-        ("WC", 1, False),
-        ("CW", 0, False),
+        ("W", None, False),
         ("C", 0, False),
         ("P", 0, False),
         ("F", None, True),
@@ -143,7 +138,7 @@ def test_holds() -> None:
     assert held("FR", 1)
     assert held("RR", 0)  # The higher one sees this one, and leaves.
     assert not held("RR", 1)
-    assert held("WR", 1)
+    assert not held("WR", 1)
     assert not held("CR", 1)
     assert not held("RC", 0)  # Filled while this one was about to claim.
     assert not held("RP", 0)
@@ -268,3 +263,39 @@ def test_a_handed_claim_of_a_slot_that_was_filled_meanwhile_is_given_up() -> Non
     _, claimed = ask(study)
     assert claimed is not None
     assert claimed.slot == 1
+
+
+def test_parameters_of_a_claim_that_is_given_up_fill_no_other_slot() -> None:
+    study = optuna.create_study(sampler=sampler(population_size=2))
+    ask(study)
+    dead = study.trials[0]
+    study._storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)
+    again, _ = ask(study)
+    study.tell(again, 1.0)
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=dead.params,
+            distributions=dead.distributions,
+            system_attrs=dead.system_attrs,
+        )
+    )
+    retried, claimed = ask(study)
+    assert retried.params == dead.params
+    assert claimed is None
+    assert study.sampler.next_slot(study) == 1  # type: ignore[attr-defined]
+
+
+def test_a_slot_whose_trial_waits_to_be_run_is_given_to_nobody_else_but_must_be_asked_for() -> None:
+    study = optuna.create_study(sampler=sampler(population_size=2))
+    ask(study)
+    ask(study)
+    assert study.sampler.next_slot(study) is Standing.WAIT  # type: ignore[attr-defined]
+    first = study.trials[0]
+    study._storage.set_trial_state_values(first._trial_id, TrialState.FAIL)
+    study.add_trial(optuna.create_trial(state=TrialState.WAITING, system_attrs=first.system_attrs))
+    assert study.sampler.next_slot(study) == 0  # type: ignore[attr-defined]
+    _, claimed = ask(study)
+    assert claimed is not None
+    assert claimed.slot == 0
+    assert study.sampler.next_slot(study) is Standing.WAIT  # type: ignore[attr-defined]
