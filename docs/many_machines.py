@@ -161,12 +161,12 @@ def outcome(page: str) -> str:
 
 def workers(one: Shell, two: Shell) -> Iterator[str]:
     """Two at once, of which the first is killed."""
-    commands = ("timeout --signal=KILL 40 optevo worker team", "optevo worker team")
+    commands = ("timeout --signal=KILL 15 optevo worker team", "optevo worker team")
     begun = [shell.begin(command) for shell, command in zip((one, two), commands, strict=True)]
     outputs: dict[int, str] = {}
 
     def finish(place: int) -> None:
-        outputs[place] = (one, two)[place].end(begun[place], commands[place], codes=(0, -9))
+        outputs[place] = (one, two)[place].end(begun[place], commands[place], codes=((-9,), (0,))[place])
 
     threads = [threading.Thread(target=finish, args=(place,)) for place in (0, 1)]
     for thread in threads:
