@@ -162,11 +162,12 @@ def outcome(page: str) -> str:
 def workers(one: Shell, two: Shell) -> Iterator[str]:
     """Two at once, of which the first is killed."""
     commands = ("timeout --signal=KILL 15 optevo worker team", "optevo worker team")
+    codes = (-9, 0)
     begun = [shell.begin(command) for shell, command in zip((one, two), commands, strict=True)]
     outputs: dict[int, str] = {}
 
     def finish(place: int) -> None:
-        outputs[place] = (one, two)[place].end(begun[place], commands[place], codes=((-9,), (0,))[place])
+        outputs[place] = (one, two)[place].end(begun[place], commands[place], codes=(codes[place],))
 
     threads = [threading.Thread(target=finish, args=(place,)) for place in (0, 1)]
     for thread in threads:

@@ -262,9 +262,11 @@ class SlotSampler(BaseSampler):
         found = self._frontier(study)
         return None if isinstance(found, Standing) else found
 
-    def is_spare(self, trial: Trial) -> bool:
-        """Whether this process's running trial has no slot."""
-        return self._claim_of(trial.study, trial) is None
+    def is_late(self, trial: Trial) -> bool:
+        """Whether this process's running trial found no slot, and nobody enqueued it: then nobody wants its value."""
+        if self._claim_of(trial.study, trial) is not None:
+            return False
+        return "fixed_params" not in trial.storage.get_trial_system_attrs(trial._trial_id)
 
     def explain(self, trial: Trial, kind: str) -> None:
         """Say why this process's running trial fails, if it is told to: a key of `optevo.samplers.slots.BOUNDS`.

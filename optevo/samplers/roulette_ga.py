@@ -148,23 +148,17 @@ class RouletteGASampler(SlotSampler):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed=seed, generations=generations, reuse=reuse)
-        if preset not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, but is {preset!r}.")
-        given = {
-            "population_size": population_size,
-            "founders": founders,
-            "scaling": scaling,
-            "mutation_kind": mutation_kind,
-            "elites": elites,
-            "duplicates": duplicates,
-            "archive": archive,
-            "screening": screening,
-        }
-        chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
-        for name in ("population_size", "elites", "archive"):
-            chosen[name] = None if chosen[name] is None else whole(chosen[name], name)
-        _check(chosen)
-        learn_from = whole(learn_from, "learn_from")
+        chosen = _chosen(
+            preset,
+            population_size=population_size,
+            founders=founders,
+            scaling=scaling,
+            mutation_kind=mutation_kind,
+            elites=elites,
+            duplicates=duplicates,
+            archive=archive,
+            screening=screening,
+        )
         self._coding = _coding(search_space, masks)
         for name, needs in (
             ("chromosomes", chromosomes),
@@ -176,9 +170,9 @@ class RouletteGASampler(SlotSampler):
         ):
             if needs is not None and self._coding is None:
                 raise ValueError(f"{name} needs a search_space or masks.")
+        self.learn_from = whole(learn_from, "learn_from")
         if learn_from < 0 or (learn_from and not reuse):
             raise ValueError(f"learn_from must be 0, or with reuse a number of parents, but is {learn_from}.")
-        self.learn_from = learn_from
         self._chromosomes = [list(names) for names in chromosomes] if chromosomes is not None else None
         self._population_size: int = chosen["population_size"]
         self._founders: str = chosen["founders"]
@@ -447,6 +441,17 @@ def _coding(search_space: Space | None, groups: Mapping[str, int] | None) -> Cod
 def _both(accept: Callable[[Genome], bool] | None, taken: Callable[[Genome], bool] | None) -> Callable[[Genome], bool]:
     """What is accepted and not taken yet."""
     return lambda genome: (accept is None or accept(genome)) and (taken is None or not taken(genome))
+
+
+def _chosen(preset: str, **given: Any) -> dict[str, Any]:
+    """A preset's arguments, but for those that are given."""
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, but is {preset!r}.")
+    chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
+    for name in ("population_size", "elites", "archive"):
+        chosen[name] = None if chosen[name] is None else whole(chosen[name], name)
+    _check(chosen)
+    return chosen
 
 
 def _check(chosen: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from optuna import Study
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from optevo.samplers.base import SlotSampler, Standing
 from optevo.samplers.outages import is_outage
@@ -110,8 +110,7 @@ class _Watched:
     def __call__(self, trial: Trial) -> float:
         self.trial = trial
         try:
-            # What a person enqueued is run all the same.
-            self.was_late = self.sampler.is_spare(trial) and "fixed_params" not in _stored(trial).system_attrs
+            self.was_late = self.sampler.is_late(trial)
             if self.was_late:
                 raise TrialPruned("others took the last free slots, so it was not run.")
             self.value = self.objective(trial)
@@ -158,10 +157,6 @@ def _run_one(study: Study, objective: Objective, optimize: Mapping[str, Any]) ->
         else:
             log.warning("a trial was silent for too long and was given to another worker; its result is dropped")
     return not watched.was_late
-
-
-def _stored(trial: Trial) -> FrozenTrial:
-    return trial.study._storage.get_trial(trial._trial_id)
 
 
 def _is_nan(value: Any) -> bool:

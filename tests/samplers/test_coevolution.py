@@ -277,6 +277,7 @@ def test_where_one_population_has_used_up_its_space_all_end(sizes, caplog) -> No
     ]
     goals = [lambda trial, size=size: float(trial.suggest_int("x", 0, size)) for size in sizes]
     assert coevolve(pair, goals, trials=3000) < 3000
+    assert "a population is over" in caplog.text
     assert [study.best_value for study in pair] == [0, 0]
 
 

@@ -230,20 +230,23 @@ def test_another_digest_stops_the_worker_and_says_so() -> None:
         study.ask(SPACE)
 
 
+def waiting(dead: FrozenTrial) -> FrozenTrial:
+    """As Optuna's `RetryHeartbeatStaleTrialCallback` enqueues a dead trial again, with all that it had."""
+    return optuna.create_trial(
+        state=TrialState.WAITING,
+        params=dead.params,
+        distributions=dead.distributions,
+        system_attrs=dead.system_attrs,
+    )
+
+
 def test_a_trial_that_was_handed_a_dead_ones_claim_keeps_it() -> None:
     """Optuna's `RetryHeartbeatStaleTrialCallback` copies the attributes of the trial that it enqueues again."""
     study = optuna.create_study(sampler=sampler())
     _, first = ask(study)
     dead = study.trials[0]
     study._storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.WAITING,
-            params=dead.params,
-            distributions=dead.distributions,
-            system_attrs=dead.system_attrs,
-        )
-    )
+    study.add_trial(waiting(dead))
     retried, second = ask(study)
     assert second == first
     assert retried.params == dead.params
@@ -252,13 +255,19 @@ def test_a_trial_that_was_handed_a_dead_ones_claim_keeps_it() -> None:
     assert third.slot == 1
 
 
-def test_a_handed_claim_of_a_slot_that_was_filled_meanwhile_is_given_up() -> None:
+def dead_and_replaced() -> tuple[optuna.Study, FrozenTrial]:
+    """A study of two slots whose first one was filled after a trial had died at it, and that trial."""
     study = optuna.create_study(sampler=sampler(population_size=2))
     ask(study)
     dead = study.trials[0]
     study._storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)
     again, _ = ask(study)
     study.tell(again, 1.0)
+    return study, dead
+
+
+def test_a_handed_claim_of_a_slot_that_was_filled_meanwhile_is_given_up() -> None:
+    study, dead = dead_and_replaced()
     study.add_trial(optuna.create_trial(state=TrialState.WAITING, system_attrs=dead.system_attrs))
     _, claimed = ask(study)
     assert claimed is not None
@@ -266,20 +275,8 @@ def test_a_handed_claim_of_a_slot_that_was_filled_meanwhile_is_given_up() -> Non
 
 
 def test_parameters_of_a_claim_that_is_given_up_fill_no_other_slot() -> None:
-    study = optuna.create_study(sampler=sampler(population_size=2))
-    ask(study)
-    dead = study.trials[0]
-    study._storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)
-    again, _ = ask(study)
-    study.tell(again, 1.0)
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.WAITING,
-            params=dead.params,
-            distributions=dead.distributions,
-            system_attrs=dead.system_attrs,
-        )
-    )
+    study, dead = dead_and_replaced()
+    study.add_trial(waiting(dead))
     retried, claimed = ask(study)
     assert retried.params == dead.params
     assert claimed is None
